@@ -1,0 +1,43 @@
+# The commands that developers and CI share. PYTHON makes the environment; everything else runs inside it.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test test-slow test-runtime check format bench clean
+
+demo: $(STAMP)
+	$(BIN)/pennyweight demo --force -o build/digits
+
+test: $(STAMP)
+	$(PYTEST) -m "not slow"
+
+test-slow: $(STAMP)
+	$(PYTEST) -m slow
+
+# The runtime's tests from the built wheel, on every Python from 3.9 to 3.13 that is on this machine.
+test-runtime: $(STAMP)
+	$(BIN)/python tests/run_matrix.py
+
+bench: $(STAMP)
+	$(BIN)/python -m pennyweight_benchmarks.runtime_cost -o build/bench/runtime_cost.json
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build dist
+
+# Both distributions in one command: the workstation needs the runtime, and neither is on an index.
+$(STAMP): pyproject.toml runtime/pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e "./runtime[engines,images]" -e ".[dev]"
+	touch $(STAMP)

@@ -1,0 +1,86 @@
+"""What is held against arrays before they are trained or measured on; each failure says which array and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pennyweight.errors import InputError
+
+Array = npt.NDArray[Any]
+
+# Rows looked at together: big enough to be fast, small enough that no second copy of the data is made.
+ROWS = 4096
+
+
+def check_inputs(name: str, what: str, x: Array) -> None:
+    """Refuse inputs that aren't numbers, have no rows or no shape, or hold NaN or infinity; raise InputError."""
+    if x.dtype.kind not in "buif":
+        raise InputError(f"{name}: {what} is {x.dtype}; store numbers (uint8 pixels or float32, say)")
+    if x.ndim < 2:
+        raise InputError(f"{name}: {what} has shape {x.shape}; it must be (samples, …), reshape(-1, 1) for one number")
+    if 0 in x.shape:
+        raise InputError(f"{name}: {what} is empty, shape {x.shape}")
+    check_finite(name, what, x)
+
+
+def check_finite(name: str, what: str, array: Array) -> None:
+    """Refuse NaN and infinity and say where the first one is; raise InputError."""
+    if array.dtype.kind != "f":
+        return
+    for start in range(0, len(array), ROWS):
+        rows = array[start : start + ROWS]
+        finite = np.isfinite(rows)
+        if not finite.all():
+            first = np.argwhere(~finite)[0]
+            value = rows[tuple(first)]
+            first[0] += start
+            where = ", ".join(str(index) for index in first)
+            raise InputError(f"{name}: {what}[{where}] is {value}; clean the data, only finite numbers can be used")
+
+
+def clean_answers(name: str, what: str, y: Array) -> Array:
+    """Give class numbers as (n,) int64, or floating-point targets as they are.
+
+    Raise InputError on other dtypes, integers that aren't one number a sample, and NaN or infinity.
+    """
+    if y.dtype.kind == "f":
+        if y.ndim < 1:
+            raise InputError(f"{name}: {what} is a single number; it must have one row a sample")
+        check_finite(name, what, y)
+        return y
+    if y.dtype.kind not in "bui":
+        raise InputError(f"{name}: {what} is {y.dtype}; store class numbers as integers, or targets as float32")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        hint = "np.argmax(y, axis=1) turns one-hot rows into class numbers" if y.ndim == 2 else "store one a sample"
+        raise InputError(f"{name}: {what} is {y.dtype} {y.shape}, class numbers must be (n,); {hint}")
+    return y.astype(np.int64)
+
+
+def whole_labels(name: str, what: str, y: Array) -> Array:
+    """Give labels that a file stores as floating point as integers; raise InputError where one is no whole number."""
+    if y.dtype.kind != "f":
+        return y
+    check_finite(name, what, y)
+    odd = np.flatnonzero(y.ravel() != np.rint(y.ravel()))
+    if odd.size:
+        raise InputError(f"{name}: {what}[{odd[0]}] is {y.ravel()[odd[0]]}; labels must be whole numbers")
+    return y.astype(np.int64)
+
+
+def check_rows(name: str, part: str, x: Array, y: Array) -> None:
+    """Refuse inputs and answers of different length; raise InputError."""
+    if len(x) != len(y):
+        raise InputError(f"{name}: x_{part} has {len(x):,} rows, y_{part} {len(y):,}; they must be as many")
+
+
+def check_labels(name: str, what: str, y: Array, classes: int) -> None:
+    """Refuse labels outside 0…classes−1 and say where the first one is; raise InputError."""
+    outside = np.flatnonzero((y < 0) | (y >= classes))
+    if outside.size:
+        index = outside[0]
+        raise InputError(f"{name}: {what}[{index}] is {y[index]}; the classes are 0…{classes - 1}")

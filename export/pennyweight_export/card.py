@@ -1,0 +1,125 @@
+"""The model card: README.md of a bundle, generated from its manifest."""
+
+from __future__ import annotations
+
+from pennyweight.manifest import ArtifactSpec, EngineRecord, Manifest
+from pennyweight.tables import markdown_table
+from pennyweight_data import Dataset
+
+CARD_NAME = "README.md"
+
+
+def model_card(manifest: Manifest, data: Dataset) -> str:
+    """Write the card: what the model is, what it was measured on, how well each artifact does, and its limits."""
+    sections = [
+        f"# {manifest.name}",
+        _what(manifest),
+        "## Data",
+        _data(manifest, data),
+        "## How well it does",
+        _accuracy(manifest),
+        "## Limits",
+        _limits(manifest, data),
+        "## Use",
+        f'```python\nfrom pennyweight import load\n\nmodel = load("{manifest.name}")  # the path of this bundle\n```',
+        "## Licence",
+        f"Of the data: {data.licence}. The model's own licence is its author's to state.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _what(manifest: Manifest) -> str:
+    (given,), (output,) = manifest.inputs, manifest.outputs
+    source, tool = manifest.source, manifest.producer["pennyweight"]
+    lines = [
+        f"A Keras model of {source['parameters']:,} parameters, exported {manifest.created} by Pennyweight {tool} from "
+        f"`{source['name']}` (SHA-256 of its {source['digest_of']}: `{source['sha256'][:16]}…`).",
+        "",
+        f"- Input `{given.name}`: {given.dtype} {_shape(given.shape)}"
+        + (f", values {given.range[0]:g} to {given.range[1]:g}" if given.range else ""),
+        f"- Output `{output.name}`: float32 {_shape(output.shape)}, {output.meaning}",
+    ]
+    if given.image:
+        kind = "antialiased " if given.image.antialias else ""
+        lines.append(f"- Pictures become {given.image.colour}, resized {kind}{given.image.resize}, {given.image.fit}")
+    if output.labels:
+        lines.append(f"- Labels: {', '.join(output.labels)}")
+    return "\n".join(lines)
+
+
+def _data(manifest: Manifest, data: Dataset) -> str:
+    used = manifest.evaluation["samples"] if manifest.evaluation else 0
+    return (
+        f"`{data.name}`: {len(data.x_train):,} training and {len(data.x_test):,} test samples ({data.split_note}). "
+        f"Measured on {used:,} test samples, none of which calibrated the quantised artifacts."
+    )
+
+
+def _accuracy(manifest: Manifest) -> str:
+    numbers = manifest.outputs[0].labelling == "none"
+    header = ["artifact", "engine", "bytes"]
+    header += ["relative error", "largest difference"] if numbers else ["accuracy", "interval", "agreement"]
+    rows = []
+    for spec in manifest.artifacts:
+        for record in spec.engines:
+            cells = _number_cells(record) if numbers else _class_cells(record)
+            size = f"{manifest.files[spec.name].size:,}" if spec.name in manifest.files else ""
+            rows.append([spec.name, f"{record.engine} {record.version}", size, *cells, _verdict(record)])
+    original = _original(manifest.artifacts)
+    note = "Intervals are Wilson's; agreement is with the original model's answers."
+    return f"{original}{markdown_table([*header, 'parity'], rows, left=2)}\n\n" + (
+        f"Parity allows a drop of {100 * manifest.gate['max_drop']:g} points at {manifest.gate['confidence']:.0%} "
+        f"confidence. {'' if numbers else note}"
+    )
+
+
+def _original(artifacts: tuple[ArtifactSpec, ...]) -> str:
+    for spec in artifacts:
+        for record in spec.engines:
+            figures = record.figures
+            if figures.get("original_accuracy") is not None:
+                return (
+                    f"The original Keras model: {figures['original_accuracy']:.2%} of {figures['samples']:,} "
+                    f"({_interval(figures['original_interval'])}).\n\n"
+                )
+    return ""
+
+
+def _class_cells(record: EngineRecord) -> list[str]:
+    figures = record.figures
+    if figures.get("accuracy") is None:
+        return ["", "", f"{figures['agreement']:.2%}" if "agreement" in figures else ""]
+    return [f"{figures['accuracy']:.2%}", _interval(figures["accuracy_interval"]), f"{figures['agreement']:.2%}"]
+
+
+def _number_cells(record: EngineRecord) -> list[str]:
+    if not record.figures:
+        return ["", ""]
+    output = record.figures["outputs"][0]
+    return ["" if output[key] is None else f"{output[key]:.3g}" for key in ("relative_error", "largest")]
+
+
+def _interval(interval: list[float]) -> str:
+    return f"{interval[0]:.2%}–{interval[1]:.2%}"
+
+
+def _verdict(record: EngineRecord) -> str:
+    return record.verdict or f"not run: {record.reason}"
+
+
+def _limits(manifest: Manifest, data: Dataset) -> str:
+    engines = sorted({record.machine for spec in manifest.artifacts for record in spec.engines})
+    lines = [
+        f"- The figures hold for samples like those of `{data.name}`; other cameras or other light may do worse.",
+        "- It always names one of its labels, also for an input that shows none of them."
+        if manifest.outputs[0].labelling == "single"
+        else "- Its outputs are numbers; whether an input is like the training data, they don't say.",
+        f"- Verdicts were made on {', '.join(engines) or 'no machine'}; elsewhere `pennyweight verify` and "
+        "`pennyweight parity` make them anew.",
+        "- Not meant for decisions about people, nor where a wrong answer does harm.",
+    ]
+    return "\n".join(lines)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

@@ -1,0 +1,118 @@
+"""The verb ``export``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Literal
+
+from pennyweight.bundle import Bundle
+from pennyweight.errors import InputError, UsageError
+from pennyweight.manifest import ArtifactSpec, EngineRecord, plain_json
+from pennyweight.output import emit, notice
+from pennyweight.tables import text_table
+
+from .exporter import CALIBRATION_SAMPLES, export
+
+HELP = "turn a Keras model into a bundle, and prove each artifact on each engine"
+OWN_OUTPUT = True
+HEADER = ["artifact", "engine", "bytes", "operators", "accuracy", "agreement", "parity"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("model", metavar="MODEL", help="a .keras file")
+    parser.add_argument("--data", required=True, metavar="DATA", help="the data set: digits, lab, a file or a folder")
+    parser.add_argument(
+        "-o", "--output", dest="bundle", required=True, metavar="BUNDLE", help="a folder, or one file NAME.pennyweight"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an older bundle")
+    parser.add_argument("--labels", metavar="A,B,…|FILE", help="the classes' names, or a file with one on each line")
+    parser.add_argument("--scale", type=float, metavar="S", help="training fed the model S × pixel + O")
+    parser.add_argument("--offset", type=float, metavar="O", help="see --scale")
+    parser.add_argument(
+        "--calibration", type=int, default=CALIBRATION_SAMPLES, metavar="N", help="samples for int8 (%(default)s)"
+    )
+    parser.add_argument("--evaluation", metavar="N|all|none", help="test samples in the bundle (at most 50 MB)")
+    parser.add_argument("--name", help="the bundle's name (default: that of BUNDLE)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (default 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; give 1 where an artifact fails on every engine, 3 where one is undecided on all, otherwise 0."""
+    bundle = export(
+        args.model,
+        args.data,
+        args.bundle,
+        force=args.force,
+        labels=_labels(args.labels),
+        scale=args.scale,
+        offset=args.offset,
+        calibration=args.calibration,
+        evaluation=_evaluation(args.evaluation),
+        name=args.name,
+        seed=args.seed,
+        notice=lambda text: notice(args, text),
+    )
+    emit(args, _as_json(bundle), f"{text_table(HEADER, _rows(bundle), left=2)}\n\nwrote {bundle.path}")
+    return _exit_code(args, bundle)
+
+
+def _labels(given: str | None) -> list[str] | None:
+    if given is None:
+        return None
+    if "," not in given:
+        try:
+            lines = Path(given).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{given}: no labels; give a,b,c or a file with one on each line") from error
+        return [line.strip() for line in lines if line.strip()]
+    return [label.strip() for label in given.split(",")]
+
+
+def _evaluation(given: str | None) -> int | Literal["all", "none"] | None:
+    if given is None:
+        return None
+    if given == "all":
+        return "all"
+    if given == "none":
+        return "none"
+    try:
+        return int(given)
+    except ValueError as error:
+        raise UsageError(f"--evaluation {given}: give a number of samples, all or none") from error
+
+
+def _rows(bundle: Bundle) -> list[list[str]]:
+    rows = []
+    for spec in bundle.manifest.artifacts:
+        size, operators = f"{bundle.manifest.files[spec.name].size:,}", str(sum(spec.operators.values()))
+        rows += [
+            [spec.name, f"{record.engine} {record.version}", size, operators, *_figures(record)]
+            for record in spec.engines
+        ] or [[spec.name, "no engine installed", size, operators, "", "", ""]]
+    return rows
+
+
+def _figures(record: EngineRecord) -> list[str]:
+    cells = [record.figures.get(key) for key in ("accuracy", "agreement")]
+    verdict = record.verdict or ("broke" if record.loaded else "doesn't load")
+    return ["" if cell is None else f"{cell:.2%}" for cell in cells] + [verdict]
+
+
+def _as_json(bundle: Bundle) -> dict[str, object]:
+    return {"bundle": str(bundle.path), "manifest": plain_json(bundle.manifest)}
+
+
+def _exit_code(args: argparse.Namespace, bundle: Bundle) -> int:
+    tried = [spec for spec in bundle.manifest.artifacts if spec.engines]
+    unproven = [spec for spec in tried if not any(record.verdict == "pass" for record in spec.engines)]
+    for spec in unproven:
+        notice(args, f"{spec.name}: passes on no engine ({_reason(spec)})")
+    if any(record.verdict != "inconclusive" for spec in unproven for record in spec.engines):
+        return 1
+    return 3 if unproven else 0
+
+
+def _reason(spec: ArtifactSpec) -> str:
+    return "; ".join(f"{record.engine}: {record.reason}" for record in spec.engines)

@@ -1,0 +1,210 @@
+"""The way from a Keras model to a verified bundle, step by step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+import pennyweight
+from pennyweight.bundle import EVALUATION_NAME, GOLDEN_NAME, SUFFIX, Bundle, open_bundle
+from pennyweight.errors import UsageError
+from pennyweight.manifest import MANIFEST_NAME, ArtifactSpec, FileRecord, ImagePreparation, Manifest, dump_manifest
+from pennyweight.parity import CONFIDENCE, MAX_DROP, chosen_classes
+from pennyweight.samples import Samples, pack_samples
+
+from .arrays import Array, read_arrays, with_shape
+from .card import CARD_NAME, model_card
+from .source import check_file, open_source
+from .staging import Staging, check_output, staged
+from .trials import Trial, try_engines
+
+if TYPE_CHECKING:
+    from .interface import Interface
+    from .source import KerasModel
+
+Notice = Callable[[str], None]
+CALIBRATION_SAMPLES = 500
+# The tolerance of the golden set over the largest difference that a passing engine measured: other processors sum in
+# another order, and a rounding that falls the other way moves a quantised answer by a step.
+HEADROOM = 2.0
+LEAST_TOLERANCE = {"float32": 1e-5, "int8": 1 / 64}
+
+
+def export(
+    model: KerasModel | str | os.PathLike[str],
+    data: Any,
+    output: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    labels: Sequence[str] | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    image: ImagePreparation | None = None,
+    calibration: int = CALIBRATION_SAMPLES,
+    evaluation: int | Literal["all", "none"] | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    max_drop: float = MAX_DROP,
+    confidence: float = CONFIDENCE,
+    notice: Notice = lambda text: None,
+) -> Bundle:
+    """Export a Keras model to a bundle, and try every artifact on every installed engine.
+
+    An artifact that fails parity is still in the bundle, with its verdict in the manifest.
+
+    Args:
+        model: a built keras.Model, or the path of a ``.keras`` file.
+        data: a ``pennyweight_data.Dataset``, anything with arrays ``x_train y_train x_test y_test``, or what
+            ``load_data`` reads. Calibration is drawn from the training part, evaluation from the test part.
+        output: the bundle's folder, or a file that ends in ``.pennyweight``.
+        force: replace an older bundle; it stays until the new one is complete.
+        labels: the classes' names in order; by default the data's, or "0", "1", ….
+        scale, offset: the training fed the model scale × pixel + offset; not for a model with its own Rescaling.
+        image: how pictures are prepared for the model; by default bilinear, antialiased and stretched.
+        calibration: how many samples the int8 ranges are drawn from.
+        evaluation: how many samples of the test part go into the bundle; None takes what 50 MB hold, "none" leaves
+            them out once the verdicts are made.
+        name: the bundle's name; by default that of ``output``.
+        seed: of every draw.
+        max_drop, confidence: the accuracy that parity lets an artifact lose, as a fraction, and with which confidence.
+        notice: called with one line of progress at a time.
+
+    Returns:
+        The bundle as it stands under ``output``.
+
+    Raises:
+        InputError: the model file or the data can't be used, or don't fit each other.
+        UsageError: options that can't be right, or a kind of model that can't be exported.
+        OutputError: ``output`` exists, or can't be written.
+        PennyweightError: a converter refused the model, or wrote something else than was asked for.
+    """
+    place = Path(output)
+    check_output(place, force)
+    if isinstance(model, (str, os.PathLike)):
+        check_file(Path(model))
+    dataset = read_arrays(data)
+    notice("importing TensorFlow")
+    # TensorFlow takes seconds to import, and whoever only asks for help shouldn't wait for it.
+    from .artifacts import make_artifacts
+    from .evidence import draw_calibration, draw_evaluation, draw_golden
+    from .graph import Graph, original_answers, require_same
+    from .interface import recognise
+
+    source = open_source(model)
+    if getattr(source.model, "inputs", None):
+        dataset = with_shape(dataset, tuple(source.model.inputs[0].shape[1:]))
+    interface = recognise(source.model, dataset, labels, scale, offset, image)
+    inputs, answers = draw_evaluation(dataset, interface, _wanted(evaluation, len(dataset.x_test)), seed)
+    evaluated = _samples(interface, inputs, original_answers(source.model, interface, inputs), answers)
+    calibrated = draw_calibration(dataset, inputs, calibration, seed)
+    for line in _introduction(interface, evaluated, calibrated.record):
+        notice(line)
+    golden = draw_golden(evaluated, seed)
+    graph = Graph(source.model, interface)
+    require_same(graph, golden.inputs[interface.input.name], golden.outputs[interface.output.name])
+
+    with staged(place, force) as staging:
+        artifacts = []
+        for spec, content in make_artifacts(graph, interface, calibrated, notice):
+            staging.write(spec.name, content)
+            artifacts.append(spec)
+        staging.write(GOLDEN_NAME, pack_samples(golden))
+        staging.write(EVALUATION_NAME, pack_samples(evaluated))
+        manifest = Manifest(
+            name=name or place.name.removesuffix(SUFFIX),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            producer=_producer(),
+            source=source.record,
+            inputs=(interface.input,),
+            outputs=(interface.output,),
+            files={},
+            artifacts=tuple(artifacts),
+            evaluation={"samples": evaluated.rows, "part": "x_test", "of": len(dataset.x_test), "seed": seed},
+            golden={"samples": golden.rows},
+            gate={"max_drop": max_drop, "confidence": confidence},
+            licence=dataset.licence,
+        )
+        _write_manifest(staging, manifest)
+        manifest = _with_trials(staging, manifest, notice)._replace(files=_files(staging))
+        staging.write(CARD_NAME, model_card(manifest, dataset).encode())
+        if evaluation == "none":
+            staging.remove(EVALUATION_NAME)
+        _write_manifest(staging, manifest)
+        staging.commit()
+    return open_bundle(place)
+
+
+def _wanted(evaluation: int | str | None, rows: int) -> int | None:
+    if evaluation == "all":
+        return rows
+    if isinstance(evaluation, str) and evaluation != "none":
+        raise UsageError(f"evaluation {evaluation!r}: give a number of samples, all or none")
+    return evaluation if isinstance(evaluation, int) else None
+
+
+def _samples(interface: Interface, inputs: Array, outputs: Array, answers: Array) -> Samples:
+    labelled = answers if interface.output.labelling == "single" or answers.dtype != np.int64 else None
+    return Samples({interface.input.name: inputs}, {interface.output.name: outputs}, labelled)
+
+
+def _introduction(interface: Interface, evaluated: Samples, calibration: Mapping[str, Any]) -> list[str]:
+    low, high = interface.seen
+    lines = [f"the model's layers see values from {low:.4g} to {high:.4g}"]
+    if interface.output.labelling == "single" and evaluated.labels is not None:
+        right = int((chosen_classes(evaluated.outputs[interface.output.name]) == evaluated.labels).sum())
+        share = right / evaluated.rows
+        lines.append(f"the original is right on {right:,} of {evaluated.rows:,} evaluation samples ({share:.2%})")
+    else:
+        lines.append(f"{evaluated.rows:,} evaluation samples; outputs are compared as numbers")
+    left_out = calibration["left_out_as_in_evaluation"]
+    if left_out:
+        lines.append(f"{left_out:,} training samples are evaluation samples too; calibration leaves them out")
+    return lines
+
+
+def _producer() -> dict[str, Any]:
+    packages = ("tensorflow", "keras", "onnx", "tf2onnx", "ai-edge-litert", "numpy")
+    versions = {package: version(package) for package in packages}
+    return {"pennyweight": pennyweight.__version__, "python": platform.python_version(), **versions}
+
+
+def _with_trials(staging: Staging, manifest: Manifest, notice: Notice) -> Manifest:
+    artifacts, tolerances = [], {}
+    for spec in manifest.artifacts:
+        notice(f"{spec.name}: trying the engines")
+        trials = try_engines(staging.folder, spec, manifest.gate, notice)
+        artifacts.append(spec._replace(engines=tuple(trial.record for trial in trials)))
+        tolerances[spec.name] = _tolerance(spec, trials)
+    golden = {**manifest.golden, "tolerance": tolerances}
+    return manifest._replace(artifacts=tuple(artifacts), golden=golden)
+
+
+def _tolerance(spec: ArtifactSpec, trials: Sequence[Trial]) -> float:
+    """Give the golden set's tolerance: the largest difference of an engine that didn't fail, with headroom."""
+    measured = [
+        trial.golden_difference
+        for trial in trials
+        if trial.golden_difference is not None and trial.record.verdict != "fail"
+    ]
+    return max(LEAST_TOLERANCE[spec.precision], HEADROOM * max(measured, default=0.0))
+
+
+def _write_manifest(staging: Staging, manifest: Manifest) -> None:
+    staging.write(MANIFEST_NAME, dump_manifest(manifest._replace(files=_files(staging))))
+
+
+def _files(staging: Staging) -> dict[str, FileRecord]:
+    files = {}
+    for path in sorted(staging.folder.iterdir()):
+        if path.name != MANIFEST_NAME:
+            content = path.read_bytes()
+            files[path.name] = FileRecord(hashlib.sha256(content).hexdigest(), len(content))
+    return files

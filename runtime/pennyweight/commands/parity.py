@@ -1,0 +1,184 @@
+"""``parity``: accuracy and agreement with the original, per artifact and engine, with a verdict."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pennyweight.bench import absence
+from pennyweight.bundle import Bundle, open_bundle
+from pennyweight.engines import is_installed
+from pennyweight.errors import CheckFailedError, EngineMissingError, PennyweightError, UsageError
+from pennyweight.isolation import run_isolated
+from pennyweight.output import emit, progress
+from pennyweight.parity import CONFIDENCE, MAX_DROP
+from pennyweight.tables import text_table
+
+from ._arguments import add_bundle, add_choice, add_threads
+from .verify import pairs
+
+HELP = "accuracy and agreement with the original model, with a verdict"
+TIMEOUT = 600.0
+EXIT_CODES = {"pass": 0, "absent": 0, "fail": 1, "inconclusive": 3}
+HEADER = ["artifact", "engine", "accuracy", "agreement", "flips −/+/±", "ties", "McNemar p", "drop, points", "verdict"]
+JsonObject = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_bundle(parser)
+    add_choice(parser)
+    add_threads(parser)
+    parser.add_argument(
+        "--max-drop",
+        type=percentage_points,
+        default=MAX_DROP,
+        metavar="POINTS",
+        help=f"accuracy that may be lost, in percentage points, such as 0.5pt (default {100 * MAX_DROP:g}pt)",
+    )
+    parser.add_argument(
+        "--confidence",
+        type=_confidence,
+        default=CONFIDENCE,
+        metavar="C",
+        help=f"of the two-sided intervals, of which the verdict takes an end (default {CONFIDENCE:g})",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0 when every pair passed, 1 when one failed, 3 when one is inconclusive and none failed."""
+    bundle = open_bundle(args.bundle)
+    bundle.evaluation()
+    tried = pairs(bundle, args.artifact, args.engine)
+    if args.engine and not is_installed(args.engine):
+        raise EngineMissingError(f"{args.engine} isn't here: {absence(args.engine)}")
+    rows = measure_rows(
+        bundle, tried, args.max_drop, args.confidence, args.threads, progress=lambda text: progress(args, text)
+    )
+    result = {"bundle": bundle.manifest.name, "max_drop": args.max_drop, "confidence": args.confidence, "rows": rows}
+    emit(args, result, parity_text(result))
+    if all(row["status"] == "absent" for row in rows):
+        raise CheckFailedError(f"{bundle.path}: no engine that reads its artifacts is installed here")
+    codes = {EXIT_CODES[row["status"]] for row in rows}
+    return 1 if 1 in codes else max(codes)
+
+
+def measure_rows(
+    bundle: Bundle,
+    tried: Sequence[tuple[str, str]],
+    max_drop: float = MAX_DROP,
+    confidence: float = CONFIDENCE,
+    threads: int = 1,
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[JsonObject]:
+    """Measure pairs of artifact and engine, each in a child process; give one row per pair.
+
+    A row's "status" is the verdict, or "absent" for an engine that isn't installed; "figures" is the ``Parity`` as
+    JSON or None, and "reason" says why. An engine that crashes or refuses the model fails its row.
+    """
+    rows = []
+    for artifact, engine in tried:
+        row: JsonObject = {"artifact": artifact, "engine": engine, "engine_version": None, "figures": None}
+        if is_installed(engine):
+            progress(f"parity: {artifact} on {engine}")
+            arguments: JsonObject = {"bundle": str(bundle.path), "artifact": artifact, "engine": engine}
+            arguments.update(threads=threads, max_drop=max_drop, confidence=confidence)
+            row.update(_measured(arguments))
+        else:
+            row.update(status="absent", reason=absence(engine))
+        rows.append(row)
+    return rows
+
+
+def percentage_points(text: str) -> float:
+    """Read "0.5pt" or "0.5", percentage points, as a fraction; raise UsageError."""
+    try:
+        points = float(text[:-2] if text.endswith("pt") else text)
+    except ValueError:
+        points = -1.0
+    if not 0 <= points <= 100:
+        raise UsageError(f"--max-drop {text!r} is no number of percentage points from 0 to 100, such as 0.5pt")
+    return points / 100
+
+
+def parity_text(result: JsonObject) -> str:
+    """Lay the rows out for a terminal."""
+    rows = result["rows"]
+    measured = [row["figures"] for row in rows if row["figures"]]
+    if measured and measured[0]["kind"] == "numbers":
+        header, cells = _number_cells(rows)
+    else:
+        header, cells = HEADER, [_class_cells(row) for row in rows]
+    lines = [_title(result, measured), "", text_table(header, cells, 2), ""]
+    lines += [f"{row['artifact']} on {row['engine']}: {row['status']}: {row['reason']}" for row in rows]
+    return "\n".join(lines)
+
+
+def _confidence(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.5 <= value < 1:
+        raise UsageError(f"--confidence {text!r} is no number from 0.5 to below 1, such as 0.95")
+    return value
+
+
+def _measured(arguments: JsonObject) -> JsonObject:
+    try:
+        figures = run_isolated("pennyweight.parity:parity_task", arguments, TIMEOUT)
+    except PennyweightError as error:
+        return {"status": "fail", "reason": str(error)}
+    version = figures.pop("engine_version")
+    return {"status": figures["verdict"], "reason": figures["reason"], "engine_version": version, "figures": figures}
+
+
+def _title(result: JsonObject, measured: list[JsonObject]) -> str:
+    title = str(result["bundle"])
+    if not measured:
+        return title
+    figures = measured[0]
+    if figures["kind"] == "numbers":
+        return f"{title}: {figures['samples']:,} samples"
+    if figures["reference"] == "original":
+        return f"{title}: {figures['samples']:,} samples without labels; the original's answers count as right"
+    low, high = figures["original_interval"]
+    original = f"the original has {_percent(figures['original_accuracy'])} ({_percent(low)} to {_percent(high)})"
+    return f"{title}: {figures['samples']:,} labelled samples; {original}; intervals at {result['confidence']:g}"
+
+
+def _class_cells(row: JsonObject) -> list[str]:
+    figures, engine = row["figures"], f"{row['engine']} {row['engine_version'] or ''}".strip()
+    if figures is None:
+        return [row["artifact"], engine, *[""] * 6, row["status"]]
+    accuracy, low_high = figures["accuracy"], figures["accuracy_interval"]
+    low, high = figures["drop_interval"]
+    return [
+        row["artifact"],
+        engine,
+        "" if accuracy is None else f"{_percent(accuracy)} ({_percent(low_high[0])} to {_percent(low_high[1])})",
+        _percent(figures["agreement"]),
+        f"{figures['flips_lost']}/{figures['flips_won']}/{figures['flips_other']}",
+        str(figures["ties"]),
+        "" if figures["mcnemar_p"] is None else f"{figures['mcnemar_p']:.2g}",
+        f"{100 * figures['drop']:.2f} ({100 * low:.2f} to {100 * high:.2f})",
+        row["status"],
+    ]
+
+
+def _number_cells(rows: list[JsonObject]) -> tuple[list[str], list[list[str]]]:
+    header = ["artifact", "engine", "output", "relative error", "SNR, dB", "cosine", "largest", "verdict"]
+    cells = []
+    for row in rows:
+        outputs = row["figures"]["outputs"] if row["figures"] else [{}]
+        engine = f"{row['engine']} {row['engine_version'] or ''}".strip()
+        for output in outputs:
+            numbers = [output.get(name) for name in ("relative_error", "snr_db", "cosine", "largest")]
+            texts = ["" if number is None else f"{number:.4g}" for number in numbers]
+            cells.append([row["artifact"], engine, output.get("name", ""), *texts, row["status"]])
+    return header, cells
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"

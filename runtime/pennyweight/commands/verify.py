@@ -1,0 +1,94 @@
+"""``verify``: the hashes, then the golden self-test on every artifact and engine."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pennyweight.bundle import Bundle, open_bundle
+from pennyweight.engines import ENGINES, engines_for, is_installed
+from pennyweight.errors import CheckFailedError, IntegrityError, PennyweightError
+from pennyweight.isolation import run_isolated
+from pennyweight.output import emit, notice
+from pennyweight.tables import text_table
+
+from ._arguments import add_bundle, add_choice, add_trust
+
+HELP = "the hashes, then the golden self-test on each artifact and engine"
+# A golden set is a few samples; an engine that needs longer for it hangs.
+TIMEOUT = 120.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_bundle(parser)
+    add_choice(parser)
+    add_trust(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 1 when a hash or the signature is wrong, an engine fails, or an answer isn't the original's."""
+    try:
+        bundle = open_bundle(args.bundle, trust=args.trust)
+        unlisted = bundle.check()
+    except IntegrityError as error:
+        raise CheckFailedError(str(error)) from error
+    for name in unlisted:
+        notice(args, f"{bundle.path}: {name} isn't listed in the manifest and is never read")
+    if bundle.evaluation_left_behind:
+        notice(args, f"{bundle.path}: the evaluation set stayed behind when this bundle was installed")
+    rows = [_row(bundle, *pair) for pair in pairs(bundle, args.artifact, args.engine)]
+    result = {
+        "bundle": str(bundle.path),
+        "name": bundle.manifest.name,
+        "files": len(bundle.manifest.files),
+        "signed_by": bundle.signer,
+        "rows": rows,
+    }
+    emit(args, result, _text(bundle, rows))
+    if not any(row["status"] == "pass" for row in rows):
+        raise CheckFailedError(f"{bundle.path}: no artifact answers the golden set right on an engine installed here")
+    return 1 if any(row["status"] == "fail" for row in rows) else 0
+
+
+def pairs(bundle: Bundle, artifact: str | None, engine: str | None) -> list[tuple[str, str]]:
+    """Give the pairs of artifact and engine that are to be tried; raise for names that don't exist."""
+    from pennyweight.engines import engine_kind
+
+    specs = [bundle.manifest.artifact(artifact)] if artifact else list(bundle.manifest.artifacts)
+    if engine:
+        engine_kind(engine)
+    return [(spec.name, name) for spec in specs for name in engines_for(spec.format) if engine in (None, name)]
+
+
+def _row(bundle: Bundle, artifact: str, engine: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"artifact": artifact, "engine": engine}
+    if not is_installed(engine):
+        return {**row, "status": "absent", "reason": f"not installed ({ENGINES[engine].install})"}
+    arguments = {"bundle": str(bundle.path), "artifact": artifact, "engine": engine}
+    try:
+        figures = run_isolated("pennyweight.golden:golden_task", arguments, TIMEOUT)
+    except PennyweightError as error:
+        return {**row, "status": "fail", "reason": str(error)}
+    reason = "" if figures["passed"] else "answers unlike the original"
+    return {**row, **figures, "status": "pass" if figures["passed"] else "fail", "reason": reason}
+
+
+def _text(bundle: Bundle, rows: list[dict[str, Any]]) -> str:
+    cells = [
+        [
+            row["artifact"],
+            f"{row['engine']} {row.get('version', '')}".strip(),
+            row["status"],
+            f"{row['largest']:.2g}" if "largest" in row else "",
+            f"{row['tolerance']:.2g}" if "tolerance" in row else "",
+            "" if row.get("changed") is None else str(row["changed"]),
+            row["reason"],
+        ]
+        for row in rows
+    ]
+    header = ["artifact", "engine", "self-test", "largest difference", "allowed", "labels changed", ""]
+    title = f"{bundle.manifest.name}: {len(bundle.manifest.files)} files, every hash right"
+    if bundle.signer:
+        title += f", signed by {bundle.signer}"
+    return f"{title}\n\n{text_table(header, cells, 3)}"

@@ -1,0 +1,23 @@
+"""The engine ai-edge-litert."""
+
+from __future__ import annotations
+
+import ai_edge_litert
+from ai_edge_litert.interpreter import Interpreter
+
+from ._tflite import TFLiteEngine
+
+
+def version() -> str:
+    """Give the installed version."""
+    found = getattr(ai_edge_litert, "__version__", None)
+    if found is None:
+        from importlib.metadata import version as metadata_version
+
+        found = metadata_version("ai-edge-litert")
+    return str(found)
+
+
+def open_engine(content: bytes, threads: int) -> TFLiteEngine:
+    """Load a ``.tflite`` file's bytes."""
+    return TFLiteEngine("ai-edge-litert", version(), lambda: Interpreter(model_content=content, num_threads=threads))

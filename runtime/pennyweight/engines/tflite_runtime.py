@@ -1,0 +1,18 @@
+"""The engine tflite-runtime."""
+
+from __future__ import annotations
+
+import tflite_runtime
+from tflite_runtime.interpreter import Interpreter
+
+from ._tflite import TFLiteEngine
+
+
+def version() -> str:
+    """Give the installed version."""
+    return str(tflite_runtime.__version__)
+
+
+def open_engine(content: bytes, threads: int) -> TFLiteEngine:
+    """Load a ``.tflite`` file's bytes."""
+    return TFLiteEngine("tflite-runtime", version(), lambda: Interpreter(model_content=content, num_threads=threads))

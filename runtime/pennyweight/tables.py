@@ -1,0 +1,27 @@
+"""Tables of text, for a terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Lay cells out in columns: the first ``left`` columns flush left, the others flush right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = [_line(cells, widths, left) for cells in [header, ["-" * width for width in widths], *rows]]
+    return "\n".join(lines)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Write a Markdown table; pipes inside cells are escaped."""
+    marks = ["---" if column < left else "---:" for column in range(len(header))]
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in [header, marks, *rows]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
+    padded = [
+        cell.ljust(width) if column < left else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(cells, widths))
+    ]
+    return "  ".join(padded).rstrip()

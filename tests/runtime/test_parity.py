@@ -1,0 +1,292 @@
+"""Parity: what it counts, what it decides, and that a broken model doesn't pass."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pennyweight import load, open_bundle
+from pennyweight.commands.parity import percentage_points
+from pennyweight.errors import InputError, UsageError
+from pennyweight.manifest import FileRecord, OutputSpec, dump_manifest, plain_json
+from pennyweight.parity import NumericParity, compare_answers, measure_parity, parity_task
+from pennyweight.samples import Samples, pack_samples
+from support import FIXTURE, command, installed_pairs, one_line
+
+NAMES = ("a", "b", "c")
+BUNDLE = open_bundle(FIXTURE)
+
+
+def one_hot(classes: list[int]) -> Any:
+    return np.eye(3, dtype=np.float32)[classes]
+
+
+class Answering:
+    """A model that answers with what it was given, in place of an engine."""
+
+    def __init__(self, answers: Any, spec: OutputSpec) -> None:
+        self.manifest = BUNDLE.manifest._replace(outputs=(spec,))
+        self.labels = spec.labels
+        self._answers = answers
+
+    def predict(self, _: Any) -> Any:
+        return self._answers
+
+
+def measured(answers: Any, originals: Any, labelling: str = "none") -> Any:
+    spec = OutputSpec("out", originals.shape[1:], "raw", labelling)
+    samples = Samples({"in": np.zeros((len(originals), 1))}, {"out": originals})
+    model: Any = Answering(answers, spec)
+    return measure_parity(model, samples)
+
+
+def test_flips_are_counted_each_way() -> None:
+    truth = np.array([0, 0, 1, 1, 2, 2, 2])
+    original = one_hot([0, 0, 1, 0, 2, 0, 0])
+    answers = one_hot([0, 1, 1, 1, 2, 1, 0])
+    parity = compare_answers(answers, original, truth, NAMES)
+    assert (parity.flips_lost, parity.flips_won, parity.flips_other) == (1, 1, 1)
+    assert (parity.accuracy, parity.original_accuracy) == (4 / 7, 4 / 7)
+    assert parity.agreement == 4 / 7
+    assert parity.drop == 0
+    assert parity.mcnemar_p == 1
+    assert parity.reference == "labels"
+    assert {one.label: (one.samples, one.original, one.recall) for one in parity.classes} == {
+        "a": (2, 1.0, 0.5),
+        "b": (2, 0.5, 1.0),
+        "c": (3, 1 / 3, 1 / 3),
+    }
+
+
+def test_equal_accuracy_does_not_hide_flips() -> None:
+    truth = np.zeros(1000, np.int64)
+    original, answers = one_hot([0] * 900 + [1] * 100), one_hot([1] * 100 + [0] * 900)
+    parity = compare_answers(answers, original, truth, NAMES)
+    assert parity.drop == 0
+    assert (parity.flips_lost, parity.flips_won) == (100, 100)
+    assert parity.agreement == 0.8
+
+
+@pytest.mark.parametrize(
+    ("samples", "lost", "verdict"),
+    [(10_000, 0, "pass"), (10_000, 20, "pass"), (10_000, 200, "fail"), (200, 1, "inconclusive")],
+)
+def test_the_verdict_follows_the_interval(samples: int, lost: int, verdict: str) -> None:
+    truth = np.zeros(samples, np.int64)
+    parity = compare_answers(one_hot([1] * lost + [0] * (samples - lost)), one_hot([0] * samples), truth, NAMES)
+    low, high = parity.drop_interval
+    assert parity.verdict == verdict
+    assert verdict == ("pass" if high <= 0.005 else "fail" if low > 0.005 else "inconclusive")
+    assert (parity.samples_needed is None) or parity.samples_needed > samples
+
+
+def test_two_hundred_images_cannot_prove_half_a_point() -> None:
+    truth = np.zeros(200, np.int64)
+    parity = compare_answers(one_hot([0] * 200), one_hot([0] * 200), truth, NAMES)
+    assert parity.verdict == "inconclusive"
+    assert parity.samples_needed is not None
+    assert f"about {parity.samples_needed} samples" in parity.reason
+    more = one_hot([0] * parity.samples_needed)
+    again = compare_answers(more, more, np.zeros(len(more), np.int64), NAMES)
+    assert again.verdict == "pass"
+
+
+def test_a_wider_margin_and_a_lower_confidence_are_obeyed() -> None:
+    truth = np.zeros(200, np.int64)
+    answers = one_hot([0] * 200)
+    assert compare_answers(answers, answers, truth, NAMES, max_drop=0.05).verdict == "pass"
+    assert compare_answers(answers, answers, truth, NAMES, max_drop=0.01, confidence=0.6).verdict == "pass"
+
+
+def test_ties_are_counted_and_take_the_lowest_index() -> None:
+    answers = np.array([[0.4, 0.4, 0.2], [0.1, 0.45, 0.45], [0.2, 0.3, 0.5]], np.float32)
+    parity = compare_answers(answers, answers, np.array([0, 1, 2]), NAMES)
+    assert parity.ties == 2
+    assert parity.accuracy == 1.0
+
+
+def test_nan_fails_whatever_the_accuracy() -> None:
+    truth = np.zeros(10_000, np.int64)
+    answers = one_hot([0] * 10_000)
+    answers[7] = np.nan
+    parity = compare_answers(answers, one_hot([0] * 10_000), truth, NAMES)
+    assert parity.verdict == "fail"
+    assert parity.not_finite == 1
+    assert parity.flips_lost == 1
+    json.dumps(plain_json(parity), allow_nan=False)
+
+
+def test_all_nan_fails_too() -> None:
+    answers = np.full((5, 3), np.nan, np.float32)
+    parity = compare_answers(answers, one_hot([0] * 5), np.zeros(5, int), NAMES)
+    assert (parity.verdict, parity.accuracy, parity.largest_difference) == ("fail", 0.0, None)
+
+
+def test_without_labels_the_original_is_the_reference() -> None:
+    original, answers = one_hot([0] * 5000 + [1] * 5000), one_hot([0] * 5000 + [1] * 4995 + [2] * 5)
+    parity = compare_answers(answers, original, None, NAMES)
+    assert parity.reference == "original"
+    assert parity.accuracy is None
+    assert parity.mcnemar_p is None
+    assert parity.agreement == 0.9995
+    assert (parity.drop, parity.verdict) == (0.0005, "pass")
+
+
+def test_a_binary_output_says_class_one_from_a_half_on() -> None:
+    answers = np.array([[0.5], [0.49], [0.9], [0.1]], np.float32)
+    parity = compare_answers(answers, answers, np.array([1, 0, 1, 0]), ("no", "yes"))
+    assert parity.accuracy == 1.0
+    assert parity.ties == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0, 3]), "labels run from 0 to 3"),
+        (np.array([-1, 0]), "labels run from -1"),
+        (np.array([0.0, 1.0]), "whole numbers"),
+        (np.array([0]), "whole numbers of shape"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compare_answers(one_hot([0, 1]), one_hot([0, 1]), labels, NAMES)
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(InputError, match="no samples"):
+        measured(np.zeros((0, 3)), np.zeros((0, 3)))
+
+
+@pytest.mark.parametrize(("noise", "verdict"), [(0.0, "pass"), (0.01, "pass"), (0.2, "fail")])
+def test_numbers_are_gated_by_their_relative_error(noise: float, verdict: str) -> None:
+    chance = np.random.default_rng(1)
+    original = chance.normal(5, 2, (4000, 2))
+    parity = measured(original + noise * chance.normal(0, 2, original.shape), original)
+    assert isinstance(parity, NumericParity)
+    (output,) = parity.outputs
+    # The noise was made with the original's own spread, so its share is the relative error, up to sampling.
+    assert output.relative_error == pytest.approx(noise, rel=0.05)
+    assert output.snr_db == (pytest.approx(-20 * np.log10(noise), abs=0.5) if noise else None)
+    assert parity.verdict == verdict
+    json.dumps(plain_json(parity), allow_nan=False)
+
+
+def test_a_dead_model_fails_however_large_the_constant_part() -> None:
+    original = 1000 + np.random.default_rng(2).normal(0, 1, (500, 1))
+    parity = measured(np.full_like(original, 1000), original)
+    assert parity.verdict == "fail"
+    assert parity.outputs[0].relative_error == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_fail(bad: float) -> None:
+    original = np.random.default_rng(3).normal(0, 1, (50, 2))
+    answers = original.copy()
+    answers[3, 1] = bad
+    parity = measured(answers, original)
+    assert (parity.verdict, parity.outputs[0].not_finite) == ("fail", 1)
+
+
+def test_an_original_that_never_changes_is_compared_exactly() -> None:
+    original = np.full((20, 2), 3.0)
+    assert measured(original, original).verdict == "pass"
+    assert measured(original + 0.1, original).verdict == "fail"
+
+
+@pytest.mark.parametrize(("artifact", "engine"), installed_pairs())
+def test_a_real_engine_agrees_with_its_original(artifact: str, engine: str) -> None:
+    figures = parity_task({"bundle": str(FIXTURE), "artifact": artifact, "engine": engine, "max_drop": 0.5})
+    assert figures["verdict"] == "pass"
+    assert figures["samples"] == 32
+    assert figures["engine_version"]
+    assert figures["largest_difference"] <= 0.1
+
+
+@pytest.mark.parametrize(("artifact", "engine"), installed_pairs())
+def test_a_real_engine_fails_another_models_answers(artifact: str, engine: str) -> None:
+    with load(BUNDLE, artifact=artifact, engine=engine) as model:
+        assert measure_parity(model, BUNDLE.evaluation(), max_drop=0.3).verdict == "pass"
+        assert measure_parity(model, other_answers(), max_drop=0.3).verdict == "fail"
+
+
+def other_answers() -> Samples:
+    """Give the evaluation set as if the original had named the next class each time."""
+    samples = BUNDLE.evaluation()
+    ((name, outputs),) = samples.outputs.items()
+    return Samples(samples.inputs, {name: np.roll(outputs, 1, axis=1)}, (np.asarray(samples.labels) + 1) % 10)
+
+
+def test_ten_thousand_answers_take_well_under_a_second() -> None:
+    chance = np.random.default_rng(4)
+    answers = chance.random((10_000, 10), np.float32)
+    truth = chance.integers(0, 10, 10_000)
+    start = time.perf_counter()
+    compare_answers(answers, answers, truth, tuple("0123456789"))
+    # It takes about 5 ms; a machine of this kind under full load is ten times slower.
+    assert time.perf_counter() - start < 0.5
+
+
+def test_the_command_prints_verdicts_and_says_what_would_decide() -> None:
+    result = command("parity", FIXTURE)
+    assert result.returncode == 3, result.stderr
+    assert "samples would decide" in result.stdout
+    result = command("parity", FIXTURE, "--max-drop", "30pt", "--json")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(result.stdout)["rows"]
+    assert {(row["artifact"], row["engine"]) for row in rows if row["figures"]} == set(installed_pairs())
+    assert {row["status"] for row in rows} <= {"pass", "absent"}
+    assert all(row["reason"] for row in rows if row["status"] == "absent")
+
+
+def rewritten(bundle: Path, **files: bytes | None) -> Path:
+    """Replace or remove files of a bundle, and make its manifest fit."""
+    manifest = open_bundle(bundle).manifest
+    records = dict(manifest.files)
+    for stem, content in files.items():
+        name = f"{stem}.npz"
+        if content is None:
+            (bundle / name).unlink()
+            records.pop(name)
+        else:
+            (bundle / name).write_bytes(content)
+            records[name] = FileRecord(hashlib.sha256(content).hexdigest(), len(content))
+    (bundle / "manifest.json").write_bytes(dump_manifest(manifest._replace(files=records)))
+    return bundle
+
+
+def test_the_command_fails_artifacts_that_answer_unlike_the_original(bundle: Path) -> None:
+    broken = rewritten(bundle, evaluation=pack_samples(other_answers()))
+    result = command("parity", broken, "--max-drop", "30pt", "--json")
+    assert result.returncode == 1, result.stderr
+    rows = json.loads(result.stdout)["rows"]
+    assert {row["status"] for row in rows if row["figures"]} == {"fail"}
+
+
+def test_a_bundle_without_an_evaluation_set_says_so(bundle: Path) -> None:
+    assert "carries no evaluation set" in one_line(command("parity", rewritten(bundle, evaluation=None)), 2)
+
+
+@pytest.mark.parametrize("value", ["-1", "101", "half", "nan", ""])
+def test_margins_that_are_none_are_refused(value: str) -> None:
+    with pytest.raises(UsageError, match="percentage points"):
+        percentage_points(value)
+
+
+def test_margins_are_percentage_points() -> None:
+    assert percentage_points("0.5pt") == percentage_points("0.5") == 0.005
+
+
+def test_wrong_use_of_the_command_is_one_line(bundle: Path) -> None:
+    assert "--confidence '2'" in one_line(command("parity", FIXTURE, "--confidence", "2"), 2)
+    assert "--max-drop 'x'" in one_line(command("parity", FIXTURE, "--max-drop", "x"), 2)
+    assert "no artifact 'none'" in one_line(command("parity", FIXTURE, "--artifact", "none"), 2)
+    assert "no engine 'none'" in one_line(command("parity", FIXTURE, "--engine", "none"), 2)
+    (bundle / "evaluation.npz").unlink()
+    assert "the evaluation set stayed behind" in one_line(command("parity", bundle), 2)
