@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from .html import Html, cleaned, element
 
@@ -34,7 +35,7 @@ INK, MUTED, GRID, PAPER, BLUE, GREEN, PURPLE, AMBER, RED, TEAL, PINK = THEME
 ENGINE_COLOURS = {"ai-edge-litert": BLUE, "tflite-runtime": GREEN, "onnxruntime": PURPLE}
 SERIES = (BLUE, AMBER, GREEN, PURPLE, TEAL, PINK, RED)
 # Drawn for a phone's width in its own text size; a wide screen puts two side by side.
-WIDTH = 5.0
+WIDTH = 4.7
 LONGEST_NAME = 44
 STYLE: Any = {
     "font.size": 10,
@@ -62,7 +63,9 @@ STYLE: Any = {
 _METADATA = re.compile(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", re.DOTALL)
 _FONT = re.compile(r"font: (\d[\d.]*)px [^;\"]*")
 _IDENTIFIER = re.compile(r'(\bid="|url\(#|href="#)')
-_UNUSED = re.compile(r' id="(?:figure|axes|patch|text|line2d|xtick|ytick|matplotlib\.axis|PathCollection|FillBetween)[^"]*"')
+_UNUSED = re.compile(
+    r' id="(?:figure|axes|patch|text|line2d|xtick|ytick|matplotlib\.axis|PathCollection|FillBetween)[^"]*"'
+)
 
 
 class Point(NamedTuple):
@@ -98,11 +101,13 @@ class Bar(NamedTuple):
 
 
 class Series(NamedTuple):
-    """A named line."""
+    """A named line; lines of one ``colour`` belong together, and the dashed one is the second of them."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    colour: int = 0
+    dashed: bool = False
 
 
 @contextlib.contextmanager
@@ -160,16 +165,16 @@ def trade_off(points: Sequence[Point]) -> Figure:
             linewidths=1.4 if point.best else 0.6,
             zorder=3,
         )
-    front = _front_line(ordered)
-    if len(front) > 1:
-        x, y = zip(*front, strict=True)
-        axes.step(x, y, where="post", color=INK, linewidth=1.1, linestyle=(0, (4, 3)), zorder=2)
-    axes.set(xscale="log", xlabel="median latency of one image, µs (logarithmic)", ylabel="accuracy, %")
-    axes.xaxis.set_major_formatter("{x:,g}")
-    axes.xaxis.set_minor_formatter(lambda x, _: "")
-    _widen(axes, [point.microseconds for point in ordered])
+    axes.set(ylabel="accuracy, %")
     axes.margins(y=0.12)
-    axes.grid(visible=True, which="major")
+    axes.set_ylim(axes.get_ylim())
+    _microseconds(axes, *_widened([point.microseconds for point in ordered]))
+    front = _front_line(ordered)
+    if front:
+        # Behind the last point nothing is better, so the line goes on to the edge.
+        x, y = zip(*[(front[0][0], axes.get_ylim()[0]), *front, (axes.get_xlim()[1], front[-1][1])], strict=True)
+        axes.step(x, y, where="post", color=INK, linewidth=1.1, linestyle=(0, (4, 3)), zorder=2)
+    axes.grid(visible=True, which="major", axis="y")
     _number_points(figure, axes, ordered)
     return figure
 
@@ -180,7 +185,7 @@ def ridges(rows: Sequence[Ridge]) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     axes = figure.add_axes((0.03, 0.5 / height, 0.94, 1 - 0.62 / height))
     low = min(min(row.quantiles.values()) for row in rows) / 1.6
-    low = min([low, *(float(np.min(row.samples)) for row in rows if len(row.samples))])
+    low = min([low, *(float(np.min(row.samples)) / 1.15 for row in rows if len(row.samples))])
     high = max(max(row.quantiles.values()) for row in rows) * 1.3
     edges = np.geomspace(low, high, 181)
     for index, row in enumerate(rows):
@@ -193,12 +198,9 @@ def ridges(rows: Sequence[Ridge]) -> Figure:
             middle = name == "p50"
             axes.plot([value] * 2, [base, base + (0.6 if middle else 0.22)], color=colour if middle else INK, lw=1.6)
         axes.text(low, base + 0.66, short(row.name), va="bottom", fontsize=8.6)
-    axes.set(xscale="log", xlabel="latency of one image, µs (logarithmic)", xlim=(low, high))
-    axes.set(ylim=(-0.08, len(rows)), yticks=[])
+    _microseconds(axes, low, high)
+    axes.set(xlabel="latency of one image, µs (logarithmic)", ylim=(-0.08, len(rows)), yticks=[])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter("{x:,g}")
-    axes.xaxis.set_minor_formatter(lambda x, _: "")
-    axes.grid(visible=True, axis="x", which="major")
     return figure
 
 
@@ -210,12 +212,14 @@ def bars(rows: Sequence[Bar], unit: str) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     axes = figure.add_axes((0.03, 0.5 / height, 0.94, 1 - (0.6 + legend) / height))
     widest = max(sum(value for _, value in row.parts) for row in rows)
+    unnamed = set(names)
     for index, row in enumerate(rows):
         base, left = len(rows) - 1 - index, 0.0
         for part, value in row.parts:
-            colour = SERIES[names.index(part) % len(SERIES)]
-            label = part if index == 0 or not any(part == name for one in rows[:index] for name, _ in one.parts) else None
-            axes.barh(base, value, 0.36, left=left, color=colour, alpha=0.85, label=label, edgecolor=PAPER, linewidth=0.6)
+            look: Any = {"color": SERIES[names.index(part) % len(SERIES)], "alpha": 0.85, "edgecolor": PAPER}
+            label = part if part in unnamed else None
+            axes.barh(base, value, 0.36, left=left, label=label, linewidth=0.6, **look)
+            unnamed.discard(part)
             left += value
         axes.text(0, base + 0.24, short(row.name), va="bottom", fontsize=8.6)
         axes.text(left + 0.012 * widest, base, row.total, va="center", fontsize=8.6, color=MUTED)
@@ -227,21 +231,29 @@ def bars(rows: Sequence[Bar], unit: str) -> Figure:
     return figure
 
 
-def lines(rows: Sequence[Series], x: str, y: str, logarithmic: bool) -> Figure:
-    """Draw lines over one axis."""
-    figure = Figure(figsize=(WIDTH, 2.9))
-    axes = figure.add_axes((0.125, 0.17, 0.845, 0.74))
-    for row, colour in zip(rows, SERIES * (1 + len(rows) // len(SERIES)), strict=False):
-        mark = "o" if len(row.x) < 12 else None
-        axes.plot(row.x, row.y, color=colour, linewidth=1.8, marker=mark, ms=4, label=short(row.name))
-    if logarithmic and all(value > 0 for row in rows for value in row.y):
-        axes.set(yscale="log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: "")
-    axes.set(xlabel=x, ylabel=y)
+def lines(rows: Sequence[Series], x: str, y: str, logarithmic: Sequence[str] = ()) -> Figure:
+    """Draw lines over one axis; ``logarithmic`` names "x", "y", both or none."""
+    legend = 0.2 * len(rows) + 0.05 if len(rows) > 1 else 0.0
+    height = 3.1 + legend
+    figure = Figure(figsize=(WIDTH, height))
+    axes = figure.add_axes((0.135, 0.5 / height, 0.835, 2.3 / height))
+    for row in rows:
+        mark, dash = "o" if len(row.x) < 12 else None, "--" if row.dashed else "-"
+        colour = SERIES[row.colour % len(SERIES)]
+        axes.plot(row.x, row.y, dash, color=colour, linewidth=1.8, marker=mark, ms=4, label=short(row.name))
+    for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        if name in logarithmic and all(value > 0 for row in rows for value in (row.x if name == "x" else row.y)):
+            axes.set(**{f"{name}scale": "log"})
+            axis.set_major_formatter("{x:,g}")
+            axis.set_minor_formatter(NullFormatter())
+    if "x" in logarithmic:
+        axes.set_xticks(sorted({value for row in rows for value in row.x}))
+    # Above the axis and lying, it takes no width from a phone.
+    axes.set(xlabel=x)
+    axes.set_title(y, loc="left", fontsize=9.5, color=MUTED)
     axes.grid(visible=True)
-    if len(rows) > 1:
-        axes.legend(frameon=False, fontsize=8.6)
+    if legend:
+        figure.legend(loc="upper left", bbox_to_anchor=(0.02, 1.0), ncols=1, frameon=False, fontsize=8.6)
     return figure
 
 
@@ -264,12 +276,9 @@ def dots(rows: Sequence[str], series: Sequence[tuple[str, Sequence[tuple[float, 
     for index, name in enumerate(rows):
         axes.text(0, len(rows) - 1 - index + 0.28, short(name), fontsize=8.6, transform=axes.get_yaxis_transform())
         axes.axhline(len(rows) - 1.5 - index, color=GRID, linewidth=0.8)
-    axes.set(xscale="log", xlabel="median latency of one image, µs (logarithmic)", yticks=[])
-    axes.set(ylim=(-0.5, len(rows) - 0.35), xlim=(min(values) / 1.4, max(values) * 1.4))
+    _microseconds(axes, min(values) / 1.4, max(values) * 1.4)
+    axes.set(ylim=(-0.5, len(rows) - 0.35), yticks=[])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter("{x:,g}")
-    axes.xaxis.set_minor_formatter(lambda x, _: "")
-    axes.grid(visible=True, axis="x", which="major")
     figure.legend(loc="upper left", bbox_to_anchor=(0.02, 1.0), ncols=1, frameon=False, fontsize=8.6)
     return figure
 
@@ -283,10 +292,20 @@ def _front_line(points: Sequence[Point]) -> list[tuple[float, float]]:
     return front
 
 
-def _widen(axes: Axes, values: Sequence[float]) -> None:
+def _widened(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = max((high / low) ** 0.08, 1.25)
-    axes.set_xlim(low / room, high * room)
+    return low / room, high * room
+
+
+def _microseconds(axes: Axes, low: float, high: float) -> None:
+    """Give the axes a logarithmic scale of µs, with as many numbers as it has room for."""
+    axes.set(xscale="log", xlim=(low, high), xlabel="median latency of one image, µs (logarithmic)")
+    decades = np.log10(high / low)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.2 else (1,), numticks=40))
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=True, axis="x", which="major")
 
 
 def _number_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:

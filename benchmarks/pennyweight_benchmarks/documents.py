@@ -109,6 +109,11 @@ class _Shape:
         if number(self.value) is None or self.value < low:
             raise self.refuse("is no number" if low == -math.inf else f"is no number from {low:g}")
 
+    def numeric_fields(self, low: float = -math.inf) -> None:
+        for name, value in self.mapping().value.items():
+            if value is not None:
+                self[name].numeric(low)
+
     def numbers(self, low: float = -math.inf) -> None:
         for item in self.items():
             item.numeric(low)
@@ -125,19 +130,36 @@ def _check_bench(shape: _Shape) -> None:
         _check_names(row)
         row["status"].text()
         for one in row["rounds"].items():
-            one["calls"].numeric(1)
-            one["every"].numeric(1)
-            one["samples"].numbers()
-            quantiles = one["quantiles"].mapping()
-            # A latency of nothing can't be a ratio's logarithm.
-            quantiles["p50"].numeric(1e-6)
-            for name in quantiles.value:
-                if quantiles.get(name):
-                    quantiles[name].numeric(1e-6)
+            _check_timing(one)
+            if one.get("paced"):
+                _check_timing(one["paced"])
+                one["paced"]["late"].numeric(0)
+            for name in ("prepare", "run", "finish") if one.get("steps") else ():
+                one["steps"][name].numeric(0)
+            for batch in one["batches"].items() if one.get("batches") else ():
+                batch["size"].numeric(1)
+                if batch["images_per_second"].value is not None:
+                    batch["images_per_second"].numeric(1e-9)
         for start in row["cold_starts"].items():
             start["answered_ns"].numeric(1)
+            start.numeric_fields()
+        for span in row["sustained"].items() if row.get("sustained") else ():
+            span["start_s"].numeric(0)
+            span["quantiles"].numeric_fields()
         if row.get("parity"):
             _check_figures(row["parity"])
+
+
+def _check_timing(timing: _Shape) -> None:
+    timing["calls"].numeric(1)
+    timing["every"].numeric(1)
+    timing["samples"].numbers(0)
+    # A latency of nothing can't be a ratio's logarithm.
+    timing["quantiles"]["p50"].numeric(1e-6)
+    timing["quantiles"].numeric_fields(1e-6)
+    for name in ("resident_bytes", "peak_bytes"):
+        if timing.get(name):
+            timing[name].numeric(0)
 
 
 def _check_results(shape: _Shape) -> None:

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pennyweight.bench import absence
 from pennyweight.bundle import EVALUATION_NAME, Bundle, open_bundle
 from pennyweight.commands.verify import pairs
-from pennyweight.engines import is_installed
+from pennyweight.engines import absence, is_installed
 from pennyweight.errors import PennyweightError
 from pennyweight.isolation import run_isolated
 from pennyweight.loading import load, machine
 from pennyweight.machine import machine_facts
 from pennyweight.manifest import InputSpec, Manifest, plain_json
-from pennyweight.parity import CONFIDENCE, MAX_DROP, chosen_classes, compare_answers
+from pennyweight.parity import CONFIDENCE, MAX_DROP, compare_answers
+from pennyweight.tallies import chosen_classes
 
 from .documents import EVIDENCE, VERSION
 

@@ -1,4 +1,4 @@
-"""HTML that can't be broken into: every text is escaped when it enters, only elements made here are taken as they are."""
+"""HTML that can't be broken into: every text is escaped when it enters; only elements made here are taken as such."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Html(str):
 Content = Union[str, Html, None]
 
 
-def element(name: str, *children: Content, **attributes: str | None) -> Html:
+def element(tag: str, /, *children: Content, **attributes: str | None) -> Html:
     """Give an element; text is escaped, None left out. An attribute's underscores are dashes, a last one is dropped."""
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(cleaned(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    if name in VOID:
-        return Html(f"<{name}{words}>")
-    return Html(f"<{name}{words}>{joined(*children)}</{name}>")
+    if tag in VOID:
+        return Html(f"<{tag}{words}>")
+    return Html(f"<{tag}{words}>{joined(*children)}</{tag}>")
 
 
 def joined(*children: Content) -> Html:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pennyweight.parity import chosen_classes
+from pennyweight.tallies import chosen_classes
 
 Array = npt.NDArray[Any]
 JsonObject = dict[str, Any]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
-from pennyweight.bench import median_interval, quantile, speed_up
+from pennyweight.bench import cold_parts, median_interval, memory, quantile, speed_up
 from pennyweight.commands.bench import BASELINE
 from pennyweight.machine import UNKNOWN
 
@@ -82,7 +81,6 @@ def row_figures(row: JsonObject, baseline: JsonObject | None) -> JsonObject:
     Times are in nanoseconds, sizes in bytes, rates fractions of 1; "speed_up" is (ratio, interval or None).
     """
     parity = row["parity"]["figures"] or {}
-    starts = row["cold_starts"]
     flips = [parity.get(name) for name in ("flips_lost", "flips_won", "flips_other")]
     figures: JsonObject = {
         "bytes": row.get("bytes"),
@@ -93,17 +91,12 @@ def row_figures(row: JsonObject, baseline: JsonObject | None) -> JsonObject:
         "drop_interval": parity.get("drop_interval"),
         "median_interval": median_interval(row),
         "speed_up": None if baseline is None or row is baseline else speed_up(baseline, row),
-        "cold_start": median([one["answered_ns"] for one in starts]) if starts else None,
-        "peak_bytes": largest(one.get("peak_bytes") for one in starts),
+        "cold_start": cold_parts(row).get("total"),
+        "peak_bytes": memory(row).get("peak"),
     }
     figures.update({name: quantile(row, name) for name in ("p50", "p90", "p99", "p99.9")})
     figures["missing"] = {name: _why(name, row) for name, value in figures.items() if value is None}
     return figures
-
-
-def largest(values: Any) -> float | None:
-    """Give the largest of those that are numbers."""
-    return max((found for value in values if (found := number(value)) is not None), default=None)
 
 
 def same_machine(one: JsonObject, other: JsonObject) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
+from typing import IO, Any
 
 from .errors import BundleError
 from .manifest import MANIFEST_NAME, is_file_name
@@ -34,6 +36,21 @@ class Archive:
                     return member.read(limit + 1)
             except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
                 raise BundleError(f"{self._path}: {name} is damaged; copy the bundle again") from error
+
+    def open(self, name: str) -> IO[bytes]:
+        """Give a member as a file that can be searched; it is stored, so it is a part of the archive's own file."""
+        info = self._members.get(name)
+        if info is None:
+            raise BundleError(f"{self._path}: {name} is missing; copy the bundle again")
+        file = self._path.open("rb")
+        file.seek(info.header_offset)
+        head = file.read(30)
+        # A local header: 26 bytes, the lengths of the name and of the extra field, and these two.
+        if len(head) < 30 or head[:4] != b"PK\x03\x04":
+            file.close()
+            raise BundleError(f"{self._path}: {name} is damaged; copy the bundle again")
+        start = info.header_offset + 30 + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+        return io.BufferedReader(_Part(file, start, info.file_size))
 
     def _open(self) -> zipfile.ZipFile:
         try:
@@ -71,3 +88,31 @@ class Archive:
         if info.file_size > self._path.stat().st_size:
             return "larger than the archive"
         return ""
+
+
+class _Part(io.RawIOBase):
+    """A stretch of a file, as a file."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        self._file, self._start, self._size, self._at = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._start + self._at)
+        block = self._file.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(block)] = block
+        self._at += len(block)
+        return len(block)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,4 +1,8 @@
-"""A ``.tflite`` or ``.onnx`` file without a bundle: nothing vouches for it, so a child process tries it first."""
+"""A ``.tflite`` or ``.onnx`` file without a bundle: nothing vouches for it, so a child process tries it first.
+
+Its inputs are given as the file itself takes them (a quantised one wants the integers, such as pixels); its outputs
+come back as float32, dequantised where the file says how.
+"""
 
 from __future__ import annotations
 
@@ -86,13 +90,10 @@ def _manifest(path: Path, engine: Engine, labels: Sequence[str]) -> Manifest:
             shapes = ", ".join(str(spec.shape) for spec in outputs)
             raise UsageError(f"{path}: {len(labels)} labels for an output of shape {shapes}; give one a class")
         outputs = (outputs[0]._replace(meaning="probabilities", labelling="single", labels=tuple(labels)),)
-    wires = [tuple(_wire(spec) for spec in specs) for specs in (engine.inputs, engine.outputs)]
-    artifact = ArtifactSpec(path.name, FORMATS[path.suffix], "unknown", wires[0], wires[1])
+    to = tuple(Wire(spec.name, spec.name, spec.dtype) for spec in engine.inputs)
+    out = tuple(Wire(spec.name, spec.name, spec.dtype, spec.scale, spec.zero_point) for spec in engine.outputs)
+    artifact = ArtifactSpec(path.name, FORMATS[path.suffix], "unknown", to, out)
     return Manifest(path.name, "", {}, {}, inputs, outputs, {}, (artifact,))
-
-
-def _wire(spec: TensorSpec) -> Wire:
-    return Wire(spec.name, spec.name, spec.dtype, spec.scale, spec.zero_point)
 
 
 def _shape(path: Path, spec: TensorSpec) -> tuple[int, ...]:
@@ -104,4 +105,4 @@ def _shape(path: Path, spec: TensorSpec) -> tuple[int, ...]:
 def _dtype(path: Path, spec: TensorSpec) -> str:
     if spec.dtype not in DTYPES:
         raise InputError(f"{path}: {spec.name} holds {spec.dtype}; Pennyweight runs models of numbers")
-    return spec.dtype if spec.scale is None else "float32"
+    return spec.dtype

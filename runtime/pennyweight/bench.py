@@ -6,7 +6,6 @@ The result is one JSON object; every figure, table and claim is made from it by 
 from __future__ import annotations
 
 import datetime
-import platform
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -15,12 +14,14 @@ from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 from .bundle import Bundle
-from .engines import ENGINES, is_installed
+from .engines import absence, is_installed
 from .errors import PennyweightError
 from .isolation import run_child, run_isolated
-from .latency import COLD_START, LEAST_FOR, pack_sample, quantiles
-from .machine import activity, machine_facts, machine_state, taints
-from .statistics import log_mean_interval, ratio_interval
+from .latency import LEAST_FOR, QUANTILES, quantiles
+from .machine import activity, busy_processes, machine_facts, machine_state, taints, temperatures
+from .notebook import BenchResult
+from .statistics import log_mean_interval, order_interval, ratio_interval
+from .worker import COLD_START, STEPS, pack_sample
 
 FORMAT = "pennyweight-bench"
 VERSION = 1
@@ -28,26 +29,35 @@ JsonObject = dict[str, Any]
 Progress = Callable[[str], None]
 
 NO_DIFFERENCE = "no measurable difference"
-# Where an engine's wheels end; what isn't said here may just not be installed.
-NO_WHEEL: dict[str, tuple[Callable[[], bool], str]] = {
-    "tflite-runtime": (lambda: sys.version_info >= (3, 12) or sys.platform != "linux", "CPython up to 3.11 on Linux"),
-    "ai-edge-litert": (lambda: platform.machine() == "armv7l", "64-bit processors"),
-    "onnxruntime": (lambda: platform.machine() == "armv7l", "64-bit processors"),
+# What a cold start is made of, each with the stamp that ends it.
+COLD_PARTS = {
+    "interpreter": "interpreter_ns",
+    "numpy": "numpy_ns",
+    "runtime": "runtime_ns",
+    "engine": "imported_ns",
+    "load": "loaded_ns",
+    "first run": "answered_ns",
 }
-
-
 # All rounds together should hold as many calls as a p99 needs.
 CALLS_WANTED = LEAST_FOR["p99"]
 
 
 class Plan(NamedTuple):
-    """How much is measured: rounds, seconds of timed calls in each, cold starts, the order's seed, a child's limit."""
+    """How much is measured: rounds, seconds of timed calls in each, cold starts, the order's seed, a child's limits.
+
+    ``batches`` are the sizes whose throughput is measured; ``rate`` adds calls at so many per second, ``sustain`` a
+    run of so many seconds after the rounds; ``memory_mb`` is the address space that a worker may have.
+    """
 
     rounds: int = 5
     seconds: float = 0.1
     cold_starts: int = 3
     seed: int = 1
     timeout: float = 60.0
+    batches: tuple[int, ...] = (1, 8, 64, 512)
+    rate: float | None = None
+    sustain: float = 0.0
+    memory_mb: int | None = None
 
     @property
     def least_calls(self) -> int:
@@ -76,11 +86,13 @@ def measure_bench(
         progress: called with a line of text before each child is started.
 
     Returns:
-        The result as JSON: "rows" with each round's ``Timing``, and the machine's facts and states. A worker that
-        crashes, hangs or can't load is a row with the status "failed"; the others finish.
+        The result as JSON: "rows" with each round's ``Timing`` (and the rest of ``worker.latency_task``), cold starts
+        and, if asked for, the "sustained" spans; the machine's facts, and its states before, after each child, and at
+        the end. A worker that crashes, hangs, runs out of memory or can't load is a row with the status "failed"; the
+        others finish.
     """
     rows = [_new_row(artifact, engine, number) for artifact, engine in pairs for number in threads]
-    facts, states, start = machine_facts(), [machine_state()], activity()
+    facts, states, readings = machine_facts(), [machine_state()], [activity()]
     order = random.Random(plan.seed)
     golden = bundle.golden()
     sample = pack_sample(golden.inputs, bundle.manifest, 0)
@@ -89,8 +101,15 @@ def measure_bench(
             if row["status"] == "ok":
                 progress(f"round {number + 1} of {plan.rounds}: {row['artifact']} on {row['engine']}")
                 _one_round(row, bundle, plan, number, sample)
-        states.append(machine_state())
-    return {
+                states.append(machine_state())
+                readings.append(activity())
+    for row in rows:
+        if plan.sustain and row["status"] == "ok":
+            progress(f"{row['artifact']} on {row['engine']} for {plan.sustain:g} s")
+            _sustain(row, bundle, plan)
+            states += [span["state"] for span in row["sustained"]]
+            readings.append(activity())
+    result = {
         "format": FORMAT,
         "version": VERSION,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -98,17 +117,12 @@ def measure_bench(
         "plan": plan._asdict(),
         "machine": facts,
         "states": states,
-        "taints": taints(facts, states, start, activity()),
+        "temperature": temperatures(states),
+        "busy": busy_processes(readings),
+        "taints": taints(facts, states, readings),
         "rows": rows,
     }
-
-
-def absence(engine: str) -> str:
-    """Give why an engine isn't there: no wheel for this Python or processor, or just not installed."""
-    impossible, wheels = NO_WHEEL[engine]
-    if impossible():
-        return f"no wheel for Python {platform.python_version()} on {platform.machine()} (wheels: {wheels})"
-    return f"not installed ({ENGINES[engine].install})"
+    return BenchResult(result)
 
 
 def quantile(row: JsonObject, name: str) -> float | None:
@@ -117,19 +131,75 @@ def quantile(row: JsonObject, name: str) -> float | None:
     Where a round has too few calls for it, that of all rounds' calls together; None where these are too few as well.
     """
     values = [one["quantiles"][name] for one in row["rounds"]]
-    if not values:
-        return None
-    if None not in values:
+    if values and None not in values:
         return float(median(values))
-    samples = [sample for one in row["rounds"] for sample in one["samples"]]
-    whole = all(one["every"] == 1 for one in row["rounds"])
-    pooled: float | None = quantiles(samples)[name] if whole else None
+    pooled: float | None = quantiles(_pooled(row))[name]
     return pooled
+
+
+def quantile_interval(row: JsonObject, name: str) -> tuple[float, float] | None:
+    """Give the 95 % interval of a row's quantile in nanoseconds; None where there are too few rounds or calls for it.
+
+    It is of the rounds' figures, so it holds what differs from process to process; where a quantile needs all rounds'
+    calls together it is the order statistics' interval of these, which doesn't.
+    """
+    values = [one["quantiles"][name] for one in row["rounds"]]
+    if values and None not in values:
+        return log_mean_interval(values)
+    return order_interval(sorted(_pooled(row)), QUANTILES[name] / 100)
 
 
 def median_interval(row: JsonObject) -> tuple[float, float] | None:
     """Give the 95 % interval of a row's median latency, in nanoseconds, or None for fewer than two rounds."""
-    return log_mean_interval([one["quantiles"]["p50"] for one in row["rounds"]])
+    return quantile_interval(row, "p50")
+
+
+def paced(row: JsonObject) -> JsonObject | None:
+    """Give the row with the rounds of its calls at a rate in the rounds' place, or None where there are none."""
+    rounds = [one["paced"] for one in row["rounds"] if one.get("paced")]
+    return {**row, "rounds": rounds} if rounds else None
+
+
+def step_medians(row: JsonObject) -> dict[str, float]:
+    """Give the nanoseconds of "prepare", "run" and "finish", each the median of its rounds'; empty without figures."""
+    steps = [one["steps"] for one in row["rounds"] if one.get("steps")]
+    return {name: float(median(one[name] for one in steps)) for name in STEPS} if steps else {}
+
+
+def throughput(row: JsonObject) -> dict[int, tuple[float, tuple[float, float] | None]]:
+    """Give images per second by size of batch: the median of the rounds', and its 95 % interval; or nothing."""
+    rates: dict[int, list[float]] = {}
+    for one in row["rounds"]:
+        for batch in one.get("batches") or ():
+            if batch["images_per_second"]:
+                rates.setdefault(batch["size"], []).append(batch["images_per_second"])
+    return {size: (float(median(values)), log_mean_interval(values)) for size, values in rates.items()}
+
+
+def cold_parts(row: JsonObject) -> dict[str, float]:
+    """Give the nanoseconds of each part of a cold start and, last, of the "total"; medians over the cold starts."""
+    starts = row["cold_starts"]
+    if not starts:
+        return {}
+    parts: dict[str, list[float]] = {}
+    for one in starts:
+        before = 0
+        for name, stamp in COLD_PARTS.items():
+            if stamp in one:
+                parts.setdefault(name, []).append(one[stamp] - before)
+                before = one[stamp]
+        parts.setdefault("total", []).append(one["answered_ns"])
+    return {name: float(median(values)) for name, values in parts.items()}
+
+
+def memory(row: JsonObject) -> dict[str, float]:
+    """Give the bytes of a worker that answers single images: "steady" after its warm-up, "peak" up to its end."""
+    found = {
+        "steady": [one.get("resident_bytes") for one in row["rounds"]],
+        "peak": [one.get("peak_bytes") for one in [*row["rounds"], *row["cold_starts"]]],
+    }
+    known = {name: [value for value in values if value] for name, values in found.items()}
+    return {name: float(max(values)) for name, values in known.items() if values}
 
 
 def speed_up(baseline: JsonObject, row: JsonObject) -> tuple[float, tuple[float, float] | None] | None:
@@ -146,19 +216,26 @@ def claim(ratio: tuple[float, tuple[float, float] | None] | None) -> str:
         return ""
     value, interval = ratio
     if interval is None:
-        return f"×{_digits(value)} (one round: no interval)"
+        return f"×{digits(value)} (one round: no interval)"
     low, high = interval
     if low <= 1 <= high:
         return NO_DIFFERENCE
-    return f"×{_digits(value)} ({_digits(low)}–{_digits(high)})"
+    return f"×{digits(value)} ({digits(low)}–{digits(high)})"
 
 
 def microseconds(nanoseconds: float | None) -> str:
     """Write a time in µs with three significant digits; empty for None."""
-    return "" if nanoseconds is None else _digits(nanoseconds / 1000)
+    return "" if nanoseconds is None else digits(nanoseconds / 1000)
 
 
-def _digits(value: float) -> str:
+def _pooled(row: JsonObject) -> list[float]:
+    """Give all rounds' calls, or nothing where a round kept only a part of them."""
+    whole = all(one["every"] == 1 for one in row["rounds"])
+    return [sample for one in row["rounds"] for sample in one["samples"]] if whole else []
+
+
+def digits(value: float) -> str:
+    """Write a number with three significant digits, and whole from a hundred on."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
@@ -166,7 +243,7 @@ def _digits(value: float) -> str:
 
 def _new_row(artifact: str, engine: str, threads: int) -> JsonObject:
     row: JsonObject = {"artifact": artifact, "engine": engine, "threads": threads, "status": "ok", "reason": ""}
-    row.update(engine_version=None, rounds=[], cold_starts=[])
+    row.update(engine_version=None, rounds=[], cold_starts=[], sustained=[])
     if not is_installed(engine):
         row.update(status="absent", reason=absence(engine))
     return row
@@ -177,15 +254,36 @@ def _one_round(row: JsonObject, bundle: Bundle, plan: Plan, number: int, sample:
     words = [str(bundle.path), row["artifact"], row["engine"], str(row["threads"])]
     try:
         if number < plan.rounds:
-            arguments = dict(zip(("bundle", "artifact", "engine"), words), threads=row["threads"])
-            arguments.update(seconds=plan.seconds, least=plan.least_calls)
-            timing = run_isolated("pennyweight.latency:latency_task", arguments, plan.timeout)
+            arguments = {**_arguments(row, bundle, plan), "least": plan.least_calls, "batches": plan.batches}
+            arguments["seconds"] = plan.seconds
+            timing = run_isolated("pennyweight.worker:latency_task", arguments, plan.timeout, memory_mb=plan.memory_mb)
             row["engine_version"] = timing.pop("engine_version")
             row["rounds"].append(timing)
         if number < plan.cold_starts:
             started = perf_counter_ns()
-            times = run_child([sys.executable, "-c", COLD_START, *words], sample, plan.timeout)
-            stamps = {name: times[name] - started for name in ("imported_ns", "loaded_ns", "answered_ns")}
+            command = [sys.executable, "-c", COLD_START, *words]
+            times = run_child(command, sample, plan.timeout, memory_mb=plan.memory_mb)
+            stamps = {name: times[name] - started for name in COLD_PARTS.values()}
             row["cold_starts"].append({**stamps, "peak_bytes": times["peak_bytes"]})
     except PennyweightError as error:
-        row.update(status="failed", reason=str(error), rounds=[], cold_starts=[])
+        _fail(row, error)
+
+
+def _sustain(row: JsonObject, bundle: Bundle, plan: Plan) -> None:
+    arguments = {**_arguments(row, bundle, plan), "seconds": plan.sustain}
+    limit = plan.timeout + plan.sustain
+    try:
+        answer = run_isolated("pennyweight.worker:sustained_task", arguments, limit, memory_mb=plan.memory_mb)
+    except PennyweightError as error:
+        _fail(row, error)
+    else:
+        row["sustained"] = answer["spans"]
+
+
+def _arguments(row: JsonObject, bundle: Bundle, plan: Plan) -> JsonObject:
+    names = {name: row[name] for name in ("artifact", "engine", "threads")}
+    return {"bundle": str(bundle.path), **names, "rate": plan.rate}
+
+
+def _fail(row: JsonObject, error: PennyweightError) -> None:
+    row.update(status="failed", reason=str(error), rounds=[], cold_starts=[], sustained=[])

@@ -6,23 +6,29 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from .errors import BundleError, IntegrityError, SignatureError
 from .manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from .samples import Samples, parse_samples
+
+if TYPE_CHECKING:
+    from .sample_file import SampleFile
 
 SUFFIX = ".pennyweight"
 GOLDEN_NAME = "golden.npz"
 EVALUATION_NAME = "evaluation.npz"
 SIGNATURE_NAME = f"{MANIFEST_NAME}.sig"
 MAX_SIGNATURE_BYTES = 2**16
+HASHED_BYTES = 2**20
 
 
 class _Store(Protocol):
     def names(self) -> list[str]: ...
 
     def read(self, name: str, limit: int) -> bytes: ...
+
+    def open(self, name: str) -> IO[bytes]: ...
 
 
 class Bundle:
@@ -50,9 +56,7 @@ class Bundle:
         """
         record = self.manifest.files.get(name)
         if record is None:
-            raise BundleError(
-                f"{self.path}: no file {name!r} in this bundle; `pennyweight info {self.path}` lists them"
-            )
+            raise _unlisted(self.path, name)
         content = self._store.read(name, record.size)
         if len(content) != record.size or hashlib.sha256(content).hexdigest() != record.sha256:
             raise IntegrityError(
@@ -60,12 +64,43 @@ class Bundle:
             )
         return content
 
+    def open(self, name: str) -> IO[bytes]:
+        """Give a file, opened at its beginning, after all of it was hashed in pieces; errors as of ``read``.
+
+        For files that may be larger than the memory. Whoever changes the file while it is read isn't noticed.
+        """
+        record = self.manifest.files.get(name)
+        if record is None:
+            raise _unlisted(self.path, name)
+        file, digest, size = self._store.open(name), hashlib.sha256(), 0
+        while block := file.read(HASHED_BYTES):
+            digest.update(block)
+            size += len(block)
+        if size != record.size or digest.hexdigest() != record.sha256:
+            file.close()
+            raise IntegrityError(
+                f"{self.path}: {name} isn't what was exported (its SHA-256 differs); copy the bundle again"
+            )
+        file.seek(0)
+        return file
+
     def golden(self) -> Samples:
         """Give the golden inputs with the original model's outputs."""
         return self._samples(GOLDEN_NAME)
 
     def evaluation(self) -> Samples:
         """Give the labelled evaluation inputs with the original model's outputs; raise BundleError without them."""
+        self._require_evaluation()
+        return self._samples(EVALUATION_NAME)
+
+    def evaluation_file(self) -> SampleFile:
+        """Give the evaluation set to be read in pieces, however large it is; errors as of ``evaluation``."""
+        from .sample_file import SampleFile
+
+        self._require_evaluation()
+        return SampleFile(self.open(EVALUATION_NAME), self.manifest, f"{self.path}: {EVALUATION_NAME}")
+
+    def _require_evaluation(self) -> None:
         if EVALUATION_NAME not in self.manifest.files:
             raise BundleError(f"{self.path}: this bundle carries no evaluation set; export it with --evaluation N")
         if self.evaluation_left_behind:
@@ -73,7 +108,6 @@ class Bundle:
                 f"{self.path}: the evaluation set stayed behind when this bundle was installed; "
                 "`pennyweight install --with-evaluation` takes it along"
             )
-        return self._samples(EVALUATION_NAME)
 
     @property
     def evaluation_left_behind(self) -> bool:
@@ -91,7 +125,7 @@ class Bundle:
         names = set(self._store.names())
         for name in self.manifest.files:
             if name != EVALUATION_NAME or name in names:
-                self.read(name)
+                self.open(name).close()
         return sorted(names - set(self.manifest.files) - {MANIFEST_NAME, SIGNATURE_NAME})
 
     def signature(self) -> bytes | None:
@@ -104,6 +138,10 @@ class Bundle:
 
     def _samples(self, name: str) -> Samples:
         return parse_samples(self.read(name), self.manifest, f"{self.path}: {name}")
+
+
+def _unlisted(path: Path, name: str) -> BundleError:
+    return BundleError(f"{path}: no file {name!r} in this bundle; `pennyweight info {path}` lists them")
 
 
 def open_bundle(path: str | os.PathLike[str], *, trust: str | os.PathLike[str] | None = None) -> Bundle:
@@ -168,14 +206,23 @@ class _Folder:
             raise BundleError(f"{self._path}: can't be read ({error.strerror}); check its permissions") from error
 
     def read(self, name: str, limit: int) -> bytes:
+        with self.open(name) as file:
+            try:
+                return file.read(limit + 1)
+            except OSError as error:
+                raise self._unreadable(name, error) from error
+
+    def open(self, name: str) -> IO[bytes]:
         place = self._path / name
         try:
             # A FIFO or device under a file's name would block or never end.
             if not stat.S_ISREG(place.stat().st_mode):
                 raise BundleError(f"{place}: not a regular file; copy the bundle again")
-            with place.open("rb") as file:
-                return file.read(limit + 1)
+            return place.open("rb")
         except FileNotFoundError as error:
             raise BundleError(f"{self._path}: {name} is missing; copy the bundle again") from error
         except OSError as error:
-            raise BundleError(f"{place}: can't be read ({error.strerror}); check its permissions") from error
+            raise self._unreadable(name, error) from error
+
+    def _unreadable(self, name: str, error: OSError) -> BundleError:
+        return BundleError(f"{self._path / name}: can't be read ({error.strerror}); check its permissions")

@@ -19,6 +19,8 @@ from . import errors
 from .errors import EngineError, PennyweightError
 
 JsonObject = dict[str, Any]
+# With -c or -m Python looks for modules in the working folder first: a stray numpy.py there must not be ours.
+_CHILD = "import sys; sys.path[0] or sys.path.pop(0); from pennyweight.isolation import serve; sys.exit(serve())"
 
 
 class _Rights(NamedTuple):
@@ -51,7 +53,7 @@ def run_isolated(
         PennyweightError: the same error that the function raised in the child.
     """
     request = json.dumps({"task": task, "arguments": arguments}).encode()
-    return run_child([sys.executable, "-m", __name__], request, timeout, environment, user, memory_mb)
+    return run_child([sys.executable, "-c", _CHILD], request, timeout, environment, user, memory_mb)
 
 
 def run_child(
@@ -132,7 +134,7 @@ def _answer(answer: bytes, noise: bytes, status: int) -> JsonObject:
     return result
 
 
-def _serve() -> int:
+def serve() -> int:
     """Be the child: answer one request. What engines print on standard output goes to standard error."""
     reply = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -147,7 +149,3 @@ def _serve() -> int:
     with reply:
         json.dump(content, reply)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_serve())

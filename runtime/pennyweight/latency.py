@@ -92,7 +92,7 @@ def time_steps(steps: Sequence[Call], inputs: Sequence[Any], seconds: float) -> 
         for value in inputs[:BLOCK_CALLS]:
             for step, kept in zip(steps, times):
                 start = clock()
-                value = step(value)  # noqa: PLW2901  the next step takes it
+                value = step(value)
                 kept.append(clock() - start)
     return [max(float(np.median(kept)) - cost, 1.0) for kept in times]
 

@@ -9,8 +9,10 @@ import os
 import platform
 import resource
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 UNKNOWN = "unknown"
@@ -38,14 +40,14 @@ REMEDY = {
 class Activity(NamedTuple):
     """Counters at one moment, in seconds: CPU time of everybody, stolen by the hypervisor, our own; the clock.
 
-    ``processes`` holds every other process's CPU time by "name (number)", as far as /proc shows them.
+    ``processes`` holds every other process's name and CPU time by its number, as far as /proc shows them.
     """
 
     busy: float | None
     stolen: float | None
     ours: float
     clock: float
-    processes: dict[str, float] = {}  # noqa: RUF012  a NamedTuple's default; never changed
+    processes: Mapping[str, tuple[str, float]] = MappingProxyType({})
 
 
 def machine_facts(root: Path = Path("/")) -> JsonObject:
@@ -92,15 +94,22 @@ def activity(root: Path = Path("/")) -> Activity:
     return Activity(user + nice + system + irq + softirq, steal, ours, monotonic(), _processes(root))
 
 
-def busy_processes(start: Activity, end: Activity, most: int = 5) -> list[JsonObject]:
-    """Name the other processes that used most between two readings: "process" and "cores"; those that ended are missed.
+def busy_processes(readings: Sequence[Activity], most: int = 5) -> list[JsonObject]:
+    """Name the other processes that used most over the readings: "process" and "cores", the average over all the time.
 
-    One that started meanwhile counts from nothing; children of ours have ended by then.
+    One that started between two readings counts from nothing; what one used after the last that saw it is missed.
     """
-    elapsed = max(end.clock - start.clock, 1e-9)
-    used = {name: (time - start.processes.get(name, 0.0)) / elapsed for name, time in end.processes.items()}
-    ranked = sorted(((cores, name) for name, cores in used.items() if cores >= NAMED_CORES), reverse=True)
-    return [{"process": name, "cores": round(cores, 2)} for cores, name in ranked[:most]]
+    elapsed = max(readings[-1].clock - readings[0].clock, 1e-9)
+    names: dict[str, str] = {}
+    used: dict[str, float] = {}
+    for start, end in zip(readings, readings[1:]):
+        for number, (name, time) in end.processes.items():
+            # The kernel renames its workers as they work, so the number is what a process is known by.
+            before = start.processes.get(number, (name, 0.0))[1]
+            names[number] = name
+            used[number] = used.get(number, 0.0) + max(0.0, time - before) / elapsed
+    ranked = sorted(((cores, f"{names[number]} ({number})") for number, cores in used.items()), reverse=True)
+    return [{"process": name, "cores": round(cores, 2)} for cores, name in ranked[:most] if cores >= NAMED_CORES]
 
 
 def temperatures(states: list[JsonObject]) -> JsonObject:
@@ -114,14 +123,15 @@ def temperatures(states: list[JsonObject]) -> JsonObject:
     return {"start": known[0], "peak": max(known), "settled": settled}
 
 
-def taints(facts: JsonObject, states: list[JsonObject], start: Activity, end: Activity) -> list[JsonObject]:
-    """Give what spoilt the run between two readings, each with its "cause" and "remedy"; empty if nothing was seen."""
+def taints(facts: JsonObject, states: list[JsonObject], readings: Sequence[Activity]) -> list[JsonObject]:
+    """Give what spoilt the run between readings, each with its "cause" and "remedy"; empty if nothing was seen."""
     found = []
+    start, end = readings[0], readings[-1]
     elapsed = max(end.clock - start.clock, 1e-9)
     if start.busy is not None and end.busy is not None:
         others = (end.busy - start.busy - (end.ours - start.ours)) / elapsed
         if others > BUSY_CORES:
-            names = ", ".join(f"{one['process']} {one['cores']:.2f}" for one in busy_processes(start, end))
+            names = ", ".join(f"{one['process']} {one['cores']:.2f}" for one in busy_processes(readings))
             found.append(("busy", f"other processes used {others:.1f} cores{f' ({names})' if names else ''}"))
     if start.stolen is not None and end.stolen is not None:
         stolen = (end.stolen - start.stolen) / elapsed / (os.cpu_count() or 1)
@@ -171,15 +181,15 @@ def _memory_mb(root: Path) -> Any:
     return UNKNOWN
 
 
-def _processes(root: Path) -> dict[str, float]:
-    """Give CPU seconds by process, for all but our own."""
+def _processes(root: Path) -> dict[str, tuple[str, float]]:
+    """Give name and CPU seconds by process number, for all but our own."""
     times, tick = {}, os.sysconf("SC_CLK_TCK")
     for place in (root / "proc").glob("[0-9]*/stat"):
         number, _, rest = _text(place).partition(" (")
         name, _, fields = rest.rpartition(") ")
         columns = fields.split()
         if len(columns) > 12 and number != str(os.getpid()):
-            times[f"{name} ({number})"] = (int(columns[11]) + int(columns[12])) / tick
+            times[number] = name, (int(columns[11]) + int(columns[12])) / tick
     return times
 
 

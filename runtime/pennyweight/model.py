@@ -197,7 +197,8 @@ class Model:
         parts = self._fast_parts()
         if parts is not None:
             # An attribute of the instance goes before the class's method: one call less for every image.
-            self.__dict__["classify"] = fast_classify(*parts, self._lock, self._general())
+            wanted, convert, run, finish = parts
+            self.__dict__["classify"] = fast_classify(wanted, convert, run, finish, self._lock, self._general())
 
     def _fast_parts(self) -> Any:
         """Give the one input, its conversion, the engine's call and what names its answer; None for other models."""

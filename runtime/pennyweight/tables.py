@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 
@@ -17,6 +18,17 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: i
     marks = ["---" if column < left else "---:" for column in range(len(header))]
     lines = [[cell.replace("|", "\\|") for cell in row] for row in [header, marks, *rows]]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, caption: str = "") -> str:
+    """Write an HTML table, every text escaped; the first ``left`` columns are flush left, the others right."""
+    sides = ["left" if column < left else "right" for column in range(len(header))]
+    lines = []
+    for tag, cells in [("th", header), *(("td", row) for row in rows)]:
+        made = [f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>' for side, cell in zip(sides, cells)]
+        lines.append(f"<tr>{''.join(made)}</tr>")
+    title = f'<caption style="text-align:left">{html.escape(caption)}</caption>' if caption else ""
+    return f"<table>{title}<thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:

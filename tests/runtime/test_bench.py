@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pennyweight import bench, open_bundle
-from pennyweight.bench import Plan, claim, measure_bench, median_interval, microseconds, quantile, speed_up
-from pennyweight.commands.bench import bench_text
+from pennyweight import bench, engines, open_bundle
+from pennyweight.bench import (
+    NO_DIFFERENCE,
+    Plan,
+    claim,
+    cold_parts,
+    measure_bench,
+    median_interval,
+    memory,
+    microseconds,
+    quantile,
+    quantile_interval,
+    speed_up,
+    step_medians,
+    throughput,
+)
+from pennyweight.commands.bench import bench_text, duration
 from pennyweight.engines import ENGINES
+from pennyweight.errors import UsageError
 from support import FIXTURE, command, installed_pairs, one_line
 
 FAST = Plan(rounds=2, seconds=0.01, cold_starts=1)
@@ -32,11 +52,11 @@ def row(*medians: float, samples: int = 1000) -> dict[str, Any]:
             "every": 10,
             "samples": [],
             "settled": True,
-            "quantiles": {"p50": one, "p90": one, "p99": one},
+            "quantiles": {"p50": one, "p90": one, "p99": one, "p99.9": one},
         }
         for one in medians
     ]
-    return {"rounds": rounds}
+    return {"rounds": rounds, "cold_starts": []}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +72,18 @@ def test_every_pair_is_measured_and_kept_raw(results: dict[str, Any]) -> None:
         assert len(one["cold_starts"]) == 1
         assert one["engine_version"]
         assert all(sample > 0 for timing in one["rounds"] for sample in timing["samples"])
+        assert list(cold_parts(one)) == ["interpreter", "numpy", "runtime", "engine", "load", "first run", "total"]
+        parts = cold_parts(one)
+        assert all(value > 0 for value in parts.values())
+        # One cold start: its parts are the whole.
+        assert sum(parts.values()) == pytest.approx(2 * parts["total"])
+        assert set(throughput(one)) == {1, 8, 64, 512}
+        assert set(step_medians(one)) == {"prepare", "run", "finish"}
+        if sys.platform == "linux":
+            assert 10e6 < memory(one)["steady"] <= memory(one)["peak"]
+    assert set(results["temperature"]) == {"start", "peak", "settled"}
+    # Before the run, and after each row of each round.
+    assert len(results["states"]) == 1 + len(PAIRS) * FAST.rounds
     json.dumps(results, allow_nan=False)
 
 
@@ -60,7 +92,7 @@ def test_the_table_is_made_from_the_json_alone(results: dict[str, Any]) -> None:
     assert text == bench_text(results)
     for artifact, engine in PAIRS:
         assert any(line.startswith(artifact) and engine in line for line in text.splitlines())
-    assert "0.00" not in text
+    assert not re.search(r"(?<![\d.])0\.0+(?!\d)", text)
 
 
 def test_rounds_come_in_random_order_that_the_seed_repeats() -> None:
@@ -126,12 +158,12 @@ def test_an_engine_that_is_not_there_is_a_row_with_the_reason(monkeypatch: pytes
 
 def test_an_engine_without_a_wheel_for_this_python_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.version_info", (3, 12, 0))
-    assert "no wheel" in bench.absence("tflite-runtime")
+    assert "no wheel" in engines.absence("tflite-runtime")
     monkeypatch.setattr("sys.version_info", (3, 11, 0))
     monkeypatch.setattr("sys.platform", "linux")
-    assert "pip install tflite-runtime" in bench.absence("tflite-runtime")
+    assert "pip install tflite-runtime" in engines.absence("tflite-runtime")
     monkeypatch.setattr("platform.machine", lambda: "armv7l")
-    assert "no wheel" in bench.absence("onnxruntime")
+    assert "no wheel" in engines.absence("onnxruntime")
 
 
 def test_a_row_without_figures_has_none_rather_than_nought() -> None:
@@ -189,7 +221,216 @@ def test_the_command_exits_1_when_a_worker_broke(trapped: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--rounds", "0"], ["--seconds", "0"], ["--seconds", "nan"], ["--threads", "0"], ["--engine", "none"]]
+    "wrong",
+    [
+        ["--rounds", "0"],
+        ["--seconds", "0"],
+        ["--seconds", "nan"],
+        ["--threads", "0"],
+        ["--threads", "1", "1"],
+        ["--engine", "none"],
+        ["--rate", "0"],
+        ["--rate", "nan"],
+        ["--for", "soon"],
+        ["--for", "0m"],
+        ["--memory-limit", "0"],
+    ],
 )
 def test_wrong_use_is_one_line(wrong: list[str]) -> None:
     one_line(command("bench", FIXTURE, *wrong), 2)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("0.5", 0.5), ("1.5 m", 90)])
+def test_times_are_read(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1m", "10 minutes", "nan", "9999h"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        duration(text)
+
+
+def test_the_command_measures_threads_a_rate_and_a_sustained_run() -> None:
+    artifact, engine = PAIRS[0]
+    chosen = ["--artifact", artifact, "--engine", engine, "--rounds", "2", "--seconds", "0.01", "--threads", "1", "2"]
+    result = command("bench", FIXTURE, *chosen, "--rate", "500", "--for", "0.3s", "--quiet")
+    assert result.returncode == 0, result.stderr
+    for text in (
+        "1 threads",
+        "2 threads",
+        "at 500 images per second",
+        "late calls",
+        "from s",
+        "img/s at 512",
+        "steady MB",
+    ):
+        assert text in result.stdout, text
+    as_json = json.loads(command("bench", FIXTURE, *chosen, "--rate", "500", "--json").stdout)
+    assert [one["threads"] for one in as_json["rows"]] == [1, 2]
+    # A fifth of a hundred calls or the seconds' worth, whichever is more; two rounds need fifty each.
+    assert [timing["paced"]["calls"] for timing in as_json["rows"][0]["rounds"]] == [50, 50]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit another process's memory")
+def test_a_worker_that_eats_memory_is_one_row_that_says_so(trapped: Any) -> None:
+    trapped("hoard = bytearray(2**31)")
+    tried = [PAIRS[0], *[pair for pair in PAIRS if pair[1] != ENGINE][:1]]
+    # Enough address space for any engine here, and not for two gigabytes more.
+    results = measure_bench(open_bundle(FIXTURE), tried, FAST._replace(memory_mb=2048), progress=silent)
+    for one in results["rows"]:
+        assert one["status"] == ("failed" if one["engine"] == ENGINE else "ok"), one["reason"]
+        assert ("ran out of memory" in one["reason"]) == (one["engine"] == ENGINE)
+
+
+FAKE_ENGINE = """
+import time
+import numpy as np
+
+class Interpreter:
+    def __init__(self, model_content=None, num_threads=1, **_):
+        self.spin = {spins}[len(model_content)]
+        self.batch = 1
+
+    def allocate_tensors(self):
+        pass
+
+    def resize_tensor_input(self, index, shape):
+        self.batch = shape[0]
+
+    def _details(self, name, index, shape, dtype):
+        shape = np.array([self.batch, *shape])
+        return [dict(name=name, index=index, shape=shape, shape_signature=shape, dtype=dtype, quantization=(0.0, 0))]
+
+    def get_input_details(self):
+        return self._details({to!r}, 0, (20, 20), np.uint8)
+
+    def get_output_details(self):
+        return self._details({out!r}, 1, (10,), np.float32)
+
+    def set_tensor(self, index, array):
+        pass
+
+    def invoke(self):
+        end = time.perf_counter_ns() + self.spin
+        while time.perf_counter_ns() < end:
+            pass
+
+    def get_tensor(self, index):
+        return np.full((self.batch, 10), 0.1, np.float32)
+"""
+TFLITE = [pair for pair in PAIRS if pair[0].endswith(".tflite")]
+
+
+@pytest.fixture
+def fake_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give a function that puts an engine of known speed in a real one's place, and gives the two pairs it reads.
+
+    It spins for the first number of nanoseconds in the first pair, and for the second in the other.
+    """
+    if not TFLITE:
+        pytest.skip("needs an engine for .tflite files to stand in for")
+    engine = TFLITE[0][1]
+    manifest = open_bundle(FIXTURE).manifest
+
+    def install(*spins: int) -> list[tuple[str, str]]:
+        names = [name for name, other in TFLITE if other == engine]
+        wires = manifest.artifact(names[0])
+        package = tmp_path / ENGINES[engine].library.partition(".")[0]
+        package.mkdir()
+        (package / "__init__.py").write_text("__version__ = '0'")
+        code = FAKE_ENGINE.format(
+            spins={manifest.files[name].size: spin for name, spin in zip(names, spins)},
+            to=wires.inputs[0].tensor,
+            out=wires.outputs[0].tensor,
+        )
+        (package / "interpreter.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+        return [(name, engine) for name in names]
+
+    return install
+
+
+SLOW_ENOUGH = 200_000
+
+
+def test_a_slowdown_of_a_tenth_in_an_engine_is_found(fake_engine: Any) -> None:
+    tried = fake_engine(SLOW_ENOUGH, SLOW_ENOUGH * 11 // 10)
+    plan = Plan(rounds=6, seconds=0.03, cold_starts=0, batches=())
+    results = measure_bench(open_bundle(FIXTURE), tried, plan, progress=silent)
+    first, second = results["rows"]
+    assert second["status"] == "ok", second["reason"]
+    ratio = speed_up(first, second)
+    assert ratio is not None
+    assert claim(ratio) != NO_DIFFERENCE
+    # The call around the engine costs a few microseconds of the 200 in both, so a little less than 1.1 is right.
+    assert 1.05 < 1 / ratio[0] < 1.15
+    assert step_medians(first)["run"] == pytest.approx(SLOW_ENOUGH, rel=0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
+def test_a_worker_that_is_stopped_for_a_moment_shows_in_the_last_thousandth_alone(fake_engine: Any) -> None:
+    tried = fake_engine(SLOW_ENOUGH, SLOW_ENOUGH)[:1]
+    done = threading.Event()
+    stops = 0
+
+    def disturb() -> None:
+        nonlocal stops
+        while not done.wait(0.1):
+            for place in Path("/proc/self/task").glob("*/children"):
+                for child in map(int, place.read_text().split()):
+                    os.kill(child, signal.SIGSTOP)
+                    time.sleep(0.01)
+                    os.kill(child, signal.SIGCONT)
+                    stops += 1
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    try:
+        plan = Plan(rounds=1, seconds=1.5, cold_starts=0, batches=())
+        (one,) = measure_bench(open_bundle(FIXTURE), tried, plan, progress=silent)["rows"]
+    finally:
+        done.set()
+        disturber.join()
+    assert one["status"] == "ok", one["reason"]
+    assert stops >= 10
+    # A stop of 10 ms every 110 ms meets about 1 call of 500: within the last hundredth, beyond the last thousandth.
+    assert quantile(one, "p99.9") > 5_000_000
+    assert one["rounds"][0]["slowest"] > 9_000_000
+    assert quantile(one, "p50") == pytest.approx(SLOW_ENOUGH, rel=0.1)
+
+
+def test_quantiles_have_intervals_of_rounds_or_of_order() -> None:
+    # exp of the mean of the logarithms ± 4.303 (t, two degrees of freedom) × 0.5556 / √3.
+    assert quantile_interval(row(1000.0, 3000.0, 2000.0), "p99") == pytest.approx((457.12, 7223.3), rel=1e-4)
+    few = row(1.0, 1.0)
+    for start, timing in enumerate(few["rounds"]):
+        timing["quantiles"]["p90"] = None
+        timing.update(every=1, samples=[float(one) for one in range(50 * start, 50 * start + 50)])
+    assert quantile(few, "p90") == pytest.approx(89.1)
+    interval = quantile_interval(few, "p90")
+    assert interval is not None
+    assert interval[0] < 90 < interval[1]
+    few["rounds"][0]["every"] = 2
+    assert quantile_interval(few, "p90") is None
+
+
+def test_older_results_without_the_newer_figures_can_still_be_read(results: dict[str, Any]) -> None:
+    older = json.loads(json.dumps(results))
+    for one in older["rows"]:
+        del one["sustained"]
+        for timing in one["rounds"]:
+            for name in ("steps", "batches", "paced", "resident_bytes", "peak_bytes", "slowest", "late"):
+                del timing[name]
+        for start in one["cold_starts"]:
+            for name in ("interpreter_ns", "numpy_ns", "runtime_ns"):
+                del start[name]
+    del older["temperature"], older["busy"]
+    text = bench_text(older)
+    assert PAIRS[0][0] in text
+
+
+def test_a_bundle_without_an_evaluation_set_is_timed(bundle: Path) -> None:
+    (bundle / "evaluation.npz").unlink()
+    (one,) = measure_bench(open_bundle(bundle), PAIRS[:1], FAST._replace(rounds=1), progress=silent)["rows"]
+    assert one["status"] == "ok"

@@ -42,7 +42,9 @@ def leave(arguments):
 @pytest.fixture(autouse=True)
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pennyweight_tasks.py").write_text(TASKS)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    # An empty entry would stand for the working folder.
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
 def test_a_task_answers_whatever_else_is_printed() -> None:
@@ -91,3 +93,14 @@ def test_no_child_is_left_behind() -> None:
     with pytest.raises(EngineError):
         run_isolated("pennyweight_tasks:hang", {}, timeout=0.5)
     assert children() <= before
+
+
+def test_modules_in_the_working_folder_are_not_taken_for_real_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stray = tmp_path / "stray"
+    stray.mkdir()
+    for name in ("numpy", "json", "statistics"):
+        (stray / f"{name}.py").write_text("raise SystemExit('a stray module was imported')")
+    monkeypatch.chdir(stray)
+    assert run_isolated("pennyweight_tasks:echo", {"a": 1})["got"] == {"a": 1}

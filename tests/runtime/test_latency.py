@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -14,15 +15,18 @@ import pytest
 
 from pennyweight import open_bundle
 from pennyweight.latency import (
-    COLD_START,
     KEPT_SAMPLES,
-    latency_task,
-    pack_sample,
+    KEPT_WHOLE,
+    QUANTILES,
+    Histogram,
     quantiles,
-    single_call,
     time_call,
+    time_paced,
+    time_spans,
+    time_steps,
     timer_cost,
 )
+from pennyweight.worker import COLD_START, latency_task, pack_sample, single_call, sustained_task, throughput
 from support import FIXTURE, installed_pairs
 
 
@@ -95,10 +99,19 @@ def test_a_quantile_needs_enough_calls() -> None:
 @pytest.mark.parametrize(("artifact", "engine"), installed_pairs())
 def test_a_real_engine_is_timed(artifact: str, engine: str) -> None:
     arguments = {"bundle": str(FIXTURE), "artifact": artifact, "engine": engine, "threads": 1}
-    timing = latency_task({**arguments, "seconds": 0.02, "least": 20})
+    timing = latency_task({**arguments, "seconds": 0.02, "least": 20, "batches": [1, 8], "rate": 1000.0})
     # No engine answers in a tenth of a microsecond, and none needs a tenth of a second for this network.
     assert 100 < timing["quantiles"]["p50"] < 1e8
     assert timing["engine_version"]
+    assert [batch["size"] for batch in timing["batches"]] == [1, 8]
+    assert timing["paced"]["calls"] == 20
+    steps = timing["steps"]
+    assert list(steps) == ["prepare", "run", "finish"]
+    # The steps are what a call consists of; beside them it costs a lock and a call or two.
+    assert 0.2 < sum(steps.values()) / timing["quantiles"]["p50"] < 2
+    if sys.platform == "linux":
+        assert 10e6 < timing["resident_bytes"] <= timing["peak_bytes"]
+    json.dumps(timing, allow_nan=False)
 
 
 @pytest.mark.parametrize(("artifact", "engine"), installed_pairs())
@@ -114,7 +127,8 @@ def test_a_cold_start_is_stamped_in_order(artifact: str, engine: str) -> None:
     )
     result = json.loads(child.stdout)["result"]
     end = time.perf_counter_ns()
-    assert start < result["imported_ns"] < result["loaded_ns"] < result["answered_ns"] < end
+    stamps = [result[f"{name}_ns"] for name in ("interpreter", "numpy", "runtime", "imported", "loaded", "answered")]
+    assert [start, *stamps, end] == sorted([start, *stamps, end])
     if sys.platform == "linux":
         # Python with numpy alone takes about 30 MB; the fixture's network adds next to nothing.
         assert 10e6 < result["peak_bytes"] < 1e9
@@ -134,3 +148,104 @@ def test_an_output_without_a_single_label_is_timed_through_predict() -> None:
     model: Any = Regression()
     assert single_call(model)(np.zeros(4)) == (1, 4)
     assert single_call(model)({"a": np.zeros(2)}) == {"a": (1, 2)}
+
+
+def test_a_round_that_is_too_short_for_a_p99_9_is_kept_whole() -> None:
+    timing = time_call(spin(200_000), [0], 0.05)
+    assert timing.calls < KEPT_WHOLE
+    assert (timing.every, len(timing.samples)) == (1, timing.calls)
+    assert timing.slowest == max(timing.samples) or timing.slowest == pytest.approx(max(timing.samples), abs=0.1)
+
+
+def test_calls_at_a_rate_come_at_that_rate() -> None:
+    start = time.monotonic()
+    timing = time_paced(spin(100_000), [0], 100.0, 30)
+    seconds = time.monotonic() - start
+    assert timing.calls == 30
+    # 33 calls, three of them uncounted, are 32 periods of 10 ms apart; a late one never makes the next come early.
+    assert 0.32 <= seconds < 1.5
+    assert timing.fastest == pytest.approx(100_000, rel=0.1)
+
+
+def test_calls_that_cannot_keep_the_rate_are_counted() -> None:
+    timing = time_paced(spin(3_000_000), [0], 1000.0, 10)
+    assert timing.late == 10
+
+
+def test_the_steps_of_a_call_are_told_apart() -> None:
+    def step(nanoseconds: int) -> Callable[[Any], Any]:
+        work = spin(nanoseconds)
+        return lambda value: (work(value), value + 1)[1]
+
+    seen: list[Any] = []
+    steps = [step(50_000), step(200_000), step(20_000), lambda value: seen.append(value)]
+    times = time_steps(steps, [0, 10], 0.05)
+    # A machine busy with other tests adds to a median and never takes from it.
+    assert all(wanted * 0.95 <= found < wanted * 3 for wanted, found in zip((50_000, 200_000, 20_000), times))
+    assert set(seen) == {3, 13}
+
+
+def test_a_histogram_is_right_to_three_parts_in_a_thousand() -> None:
+    durations = np.exp(np.random.default_rng(1).normal(8, 2, 100_000))
+    histogram = Histogram()
+    for part in np.split(durations, 10):
+        histogram.add(part)
+    ordered = np.sort(np.maximum(durations, 1))
+    for name, percent in QUANTILES.items():
+        rank = percent / 100 * (len(ordered) - 1)
+        found = histogram.quantile(name)
+        assert found is not None
+        assert 0.997 * ordered[math.floor(rank)] <= found <= 1.003 * ordered[math.ceil(rank)]
+    assert histogram.calls == 100_000
+    assert histogram.slowest == durations.max()
+    assert Histogram().quantile("p50") is None
+
+
+@pytest.mark.parametrize("rate", [None, 200.0])
+def test_a_sustained_run_is_told_span_by_span(rate: float | None) -> None:
+    state = iter(range(100))
+    spans = time_spans(spin(100_000), [0], 0.5, 0.2, rate, lambda: next(state))
+    assert [span["state"] for span in spans] == [0, 1, 2]
+    assert [span["start_s"] for span in spans] == pytest.approx([0, 0.2, 0.4], abs=0.15)
+    assert all(span["quantiles"]["p50"] >= 99_000 for span in spans)
+    if rate:
+        assert sum(span["calls"] for span in spans) == pytest.approx(100, abs=15)
+    json.dumps(spans, allow_nan=False)
+
+
+def test_a_device_that_heats_up_shows_it() -> None:
+    begin = time.monotonic()
+
+    def throttling(_: Any) -> None:
+        spin(100_000 if time.monotonic() < begin + 0.3 else 300_000)(None)
+
+    first, *_, last = time_spans(throttling, [0], 0.6, 0.2, None, lambda: None)
+    assert last["quantiles"]["p50"] > 2 * first["quantiles"]["p50"]
+
+
+def test_a_sustained_run_of_a_real_engine_has_the_machines_state() -> None:
+    artifact, engine = installed_pairs()[0]
+    arguments = {"bundle": str(FIXTURE), "artifact": artifact, "engine": engine, "threads": 1}
+    spans = sustained_task({**arguments, "seconds": 0.3, "span": 0.1})["spans"]
+    assert len(spans) == 3
+    assert all({"temperature_c", "frequency_mhz", "throttled"} <= set(span["state"]) for span in spans)
+
+
+class Batching:
+    """A model whose batches take a millisecond a row."""
+
+    def predict(self, batch: Any) -> None:
+        time.sleep(0.001 * len(batch))
+
+
+def test_throughput_is_of_whole_batches_and_leaves_out_what_is_too_large() -> None:
+    model: Any = Batching()
+    small, large = throughput(model, {"a": np.zeros((3, 4), np.float32)}, [1, 16], 0.05)
+    # A sleep overshoots by some 60 µs, which sixteen rows share.
+    assert 300 < small["images_per_second"] <= 1000
+    assert 300 < large["images_per_second"] <= 1000
+    _, slow = throughput(model, {"a": np.zeros((3, 4), np.float32)}, [1, 100_000], 0.001)
+    assert slow["images_per_second"] is None
+    assert "one batch would take about" in slow["reason"]
+    (wide,) = throughput(model, {"a": np.zeros((1, 2**20), np.float32)}, [512], 0.001)
+    assert "inputs need 2,147 MB" in wide["reason"]

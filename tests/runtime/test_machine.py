@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from pennyweight.machine import UNKNOWN, Activity, activity, machine_facts, machine_state, taints
+from pennyweight.machine import (
+    UNKNOWN,
+    Activity,
+    activity,
+    busy_processes,
+    machine_facts,
+    machine_state,
+    taints,
+    temperatures,
+)
 
 CALM = Activity(busy=100.0, stolen=1.0, ours=10.0, clock=1000.0)
 
@@ -52,7 +63,7 @@ def test_what_cannot_be_read_is_unknown(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_this_machine_is_read_as_json() -> None:
-    json.dumps([machine_facts(), machine_state(), activity()], allow_nan=False)
+    json.dumps([machine_facts(), machine_state(), temperatures([machine_state()])], allow_nan=False)
     assert machine_facts()["cpus"] == os.cpu_count()
 
 
@@ -77,7 +88,7 @@ def test_emulation_is_seen_where_another_processor_shines_through(
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     facts = machine_facts(tmp_path)
     assert facts["emulation"] == "aarch64 programs on another processor"
-    (taint,) = taints(facts, [machine_state(tmp_path)], CALM, CALM._replace(clock=1010.0))
+    (taint,) = taints(facts, [machine_state(tmp_path)], [CALM, CALM._replace(clock=1010.0)])
     assert taint["kind"] == "emulated"
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     facts = machine_facts(tmp_path)
@@ -86,7 +97,7 @@ def test_emulation_is_seen_where_another_processor_shines_through(
 
 def kinds(*flags: object, end: Activity = CALM._replace(clock=1010.0)) -> list[str]:  # noqa: B008  an immutable value
     states = [{"throttled": flag} for flag in flags or (0, 0)]
-    return [taint["kind"] for taint in taints({"emulation": "none seen"}, states, CALM, end)]
+    return [taint["kind"] for taint in taints({"emulation": "none seen"}, states, [CALM, end])]
 
 
 def test_a_calm_run_is_not_tainted() -> None:
@@ -123,3 +134,57 @@ def test_our_own_work_is_not_held_against_us() -> None:
     while time.process_time() < end:
         pass
     assert activity().ours - start.ours >= 0.19
+
+
+def test_a_busy_neighbour_is_named(tmp_path: Path) -> None:
+    spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        readings = [activity()]
+        time.sleep(1.0)
+        readings.append(activity())
+    finally:
+        spinner.kill()
+        spinner.wait()
+    named = {one["process"]: one["cores"] for one in busy_processes(readings)}
+    # Four such spinners share two cores at worst while the tests run beside other work.
+    assert any(f"({spinner.pid})" in name and cores > 0.2 for name, cores in named.items()), named
+    assert not any(f"({os.getpid()})" in name for name in named)
+    (taint,) = taints({"emulation": "none seen"}, [], readings)[:1]
+    assert (taint["kind"], f"({spinner.pid})" in taint["cause"]) == ("busy", True)
+
+
+def test_a_process_that_came_and_one_that_went_are_counted() -> None:
+    readings = [
+        CALM._replace(processes={"1": ("a", 5.0)}),
+        CALM._replace(clock=1005.0, processes={"1": ("a", 8.0), "2": ("b", 1.0)}),
+        CALM._replace(clock=1010.0, processes={"2": ("b, renamed", 3.0), "3": ("c", 0.1)}),
+    ]
+    assert busy_processes(readings) == [
+        {"process": "b, renamed (2)", "cores": 0.3},
+        {"process": "a (1)", "cores": 0.3},
+    ]
+
+
+def heat(*degrees: object) -> dict[str, object]:
+    return temperatures([{"temperature_c": one} for one in degrees])
+
+
+def test_temperature_at_the_start_at_most_and_settled() -> None:
+    assert heat(40.0, 60.0, 71.5, 70.0, 70.5, 71.0) == {"start": 40.0, "peak": 71.5, "settled": 70.8}
+    assert heat(40.0, 45.0, 50.0, 55.0, 60.0, 65.0)["settled"] == "still changing"
+    assert heat(UNKNOWN, UNKNOWN) == {"start": UNKNOWN, "peak": UNKNOWN, "settled": UNKNOWN}
+
+
+@pytest.mark.parametrize("mark", [".dockerenv", "run/.containerenv", "run/systemd/container"])
+def test_a_container_is_seen(tmp_path: Path, mark: str) -> None:
+    (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / mark).write_text("lxc")
+    assert machine_facts(tmp_path)["container"] in ("docker", "podman", "lxc")
+
+
+def test_a_forbidden_firmware_command_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "vcgencmd"
+    program.write_text("#!/bin/sh\necho 'Can't open device file: /dev/vcio' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert machine_state(tmp_path)["throttled"] == UNKNOWN

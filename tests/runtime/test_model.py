@@ -131,6 +131,18 @@ def test_several_models_run_side_by_side(model: Model) -> None:
         assert all(pool.map(work, range(3)))
 
 
+def test_a_frame_with_a_colour_is_prepared_first(model: Model) -> None:
+    height, width = IMAGES.shape[1:3]
+    frame = np.zeros((2 * height, 2 * width + 8, 4), np.uint8)[:, : 2 * width]
+    frame[..., :3] = IMAGES[0].repeat(2, axis=0).repeat(2, axis=1)[..., None]
+    wanted = model.classify(model.prepare(frame, colour="bgra"))
+    assert model.classify(frame, colour="bgra") == wanted
+    assert model.classify(frame, top=3, colour="bgra")[0] == wanted
+    assert model.classify(IMAGES[0], colour="gray") == model.classify(IMAGES[0])
+    with pytest.raises(InputError, match="prepare"):
+        model.classify(frame)
+
+
 def test_a_closed_model_says_so() -> None:
     model = load(BUNDLE)
     model.classify(IMAGES[0])

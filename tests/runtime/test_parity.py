@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ import pytest
 from pennyweight import load, open_bundle
 from pennyweight.commands.parity import percentage_points
 from pennyweight.errors import InputError, UsageError
+from pennyweight.isolation import run_isolated
 from pennyweight.manifest import FileRecord, OutputSpec, dump_manifest, plain_json
 from pennyweight.parity import NumericParity, compare_answers, measure_parity, parity_task
 from pennyweight.samples import Samples, pack_samples
+from pennyweight.tallies import MOST_FLIPS, tally_answers
 from support import FIXTURE, command, installed_pairs, one_line
 
 NAMES = ("a", "b", "c")
@@ -290,3 +294,215 @@ def test_wrong_use_of_the_command_is_one_line(bundle: Path) -> None:
     assert "no engine 'none'" in one_line(command("parity", FIXTURE, "--engine", "none"), 2)
     (bundle / "evaluation.npz").unlink()
     assert "the evaluation set stayed behind" in one_line(command("parity", bundle), 2)
+
+
+def test_how_sure_the_original_was_of_flipped_samples_is_told() -> None:
+    original = np.array([[0.9, 0.1, 0], [0.5, 0.4, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]], np.float32)
+    answers = one_hot([1, 1, 2, 1])
+    parity = compare_answers(answers, original, np.array([0, 1, 0, 1]), NAMES)
+    assert [flip.sample for flip in parity.flipped] == [0, 2, 1]
+    surest = parity.flipped[0]
+    assert (surest.label, surest.original, surest.answer) == (0, 0, 1)
+    assert (surest.original_probability, surest.probability) == (pytest.approx(0.9), 1.0)
+    # Float32 probabilities; the median's bins are a thousandth wide.
+    assert surest.margin == parity.flip_margin_largest == pytest.approx(0.8, abs=1e-6)
+    assert parity.flip_margin_median == pytest.approx(0.3, abs=6e-4)
+    same = compare_answers(original, original, np.array([0, 1, 0, 1]), NAMES)
+    assert (same.flipped, same.flip_margin_median, same.flip_margin_largest) == ((), None, None)
+
+
+def test_flips_of_a_binary_output_and_to_nan_have_margins_too() -> None:
+    original = np.array([[0.9], [0.45], [0.2]], np.float32)
+    answers = np.array([[0.3], [0.6], [np.nan]], np.float32)
+    parity = compare_answers(answers, original, np.array([1, 0, 0]), ("no", "yes"))
+    first, nan, unsure = parity.flipped
+    assert (first.sample, nan.sample, unsure.sample) == (0, 2, 1)
+    assert (first.margin, unsure.margin) == (pytest.approx(0.8), pytest.approx(0.1))
+    assert first.probability == pytest.approx(0.7)
+    assert (nan.answer, nan.probability) == (-1, None)
+    json.dumps(plain_json(parity), allow_nan=False)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 777, 3999])
+def test_pieces_counted_anywhere_add_up_to_the_same_figures(cut: int) -> None:
+    chance = np.random.default_rng(7)
+    original, labels = chance.dirichlet([0.3] * 3, 4000).astype(np.float32), chance.integers(0, 3, 4000)
+    answers = original + chance.normal(0, 0.1, original.shape).astype(np.float32)
+    answers[1234] = np.nan
+    whole = tally_answers(answers, original, labels, 3)
+    parts = [(slice(0, cut), 0), (slice(cut, None), cut)]
+    first, second = (tally_answers(answers[part], original[part], labels[part], 3, at) for part, at in parts)
+    assert first + second == second + first == whole
+    assert len(whole.flips) == MOST_FLIPS
+
+
+@pytest.mark.parametrize("gate", ["relative error", "difference"])
+def test_each_numeric_gate_refuses_by_itself(gate: str) -> None:
+    chance = np.random.default_rng(8)
+    original = chance.normal(0, 1, (2000, 2))
+    answers = original + 0.02 * chance.normal(0, 1, original.shape)
+    answers[5, 1] += 2.0
+    spec = OutputSpec("out", (2,), "raw", "none")
+    model: Any = Answering(answers, spec)
+    samples = Samples({"in": np.zeros((2000, 1))}, {"out": original})
+    limits: dict[str, Any] = {"max_relative_error": 0.01} if gate == "relative error" else {"max_difference": 1.0}
+    assert measure_parity(model, samples).verdict == "pass"
+    parity = measure_parity(model, samples, **limits)
+    assert parity.verdict == "fail"
+    assert ("relative error" if gate == "relative error" else "differs by up to 2") in parity.reason
+    assert isinstance(parity, NumericParity)
+    signal, answer = original - original.mean(axis=0), answers - original.mean(axis=0)
+    # A handful of float64 sums in another order.
+    assert parity.outputs[0].cosine == pytest.approx(
+        (signal * answer).sum() / np.linalg.norm(signal) / np.linalg.norm(answer), rel=1e-12
+    )
+
+
+def figures_of(*arguments: str | Path, code: int = 0) -> list[dict[str, Any]]:
+    result = command("parity", *arguments, "--max-drop", "30pt", "--json")
+    assert result.returncode == code, result.stderr
+    rows = [row["figures"] for row in json.loads(result.stdout)["rows"] if row["figures"]]
+    for figures in rows:
+        del figures["peak_bytes"]
+    return rows
+
+
+def larger(bundle: Path, copies: int) -> Samples:
+    """Give the version-1 bundle's evaluation set several times over, so that it makes several pieces."""
+    samples = open_bundle(bundle).evaluation()
+    return Samples(
+        {name: np.tile(array, (copies, *[1] * (array.ndim - 1))) for name, array in samples.inputs.items()},
+        {name: np.tile(array, (copies, 1)) for name, array in samples.outputs.items()},
+        np.tile(np.asarray(samples.labels), copies),
+    )
+
+
+def test_any_number_of_workers_gives_the_same_figures(bundle: Path) -> None:
+    rewritten(bundle, evaluation=pack_samples(larger(bundle, 100)))
+    alone = figures_of(bundle, "--artifact", "int8.tflite")
+    assert alone
+    assert alone[0]["samples"] == 3200
+    for workers in ("2", "3", "7"):
+        assert figures_of(bundle, "--artifact", "int8.tflite", "--workers", workers) == alone
+
+
+def test_workers_give_the_same_numbers_to_the_last_digit(bundle: Path) -> None:
+    manifest = open_bundle(bundle).manifest
+    raw = manifest.outputs[0]._replace(labelling="none", labels=())
+    (bundle / "manifest.json").write_bytes(dump_manifest(manifest._replace(outputs=(raw,))))
+    rewritten(bundle, evaluation=pack_samples(larger(bundle, 100)))
+    tried = [bundle, "--artifact", "float32.onnx", "--max-relative-error", "0.2"]
+    if not [one for one in installed_pairs() if one[0] == "float32.onnx"]:
+        pytest.skip("needs an engine for .onnx files")
+    alone = figures_of(*tried)
+    assert alone[0]["kind"] == "numbers"
+    assert alone[0]["outputs"][0]["relative_error"] > 0
+    assert figures_of(*tried, "--workers", "3") == alone
+    assert figures_of(*tried, "--max-difference", "0", code=1)[0]["verdict"] == "fail"
+
+
+def test_the_streamed_figures_are_those_of_the_whole(bundle: Path) -> None:
+    samples = larger(bundle, 80)
+    rewritten(bundle, evaluation=pack_samples(samples))
+    artifact, engine = installed_pairs()[0]
+    streamed = parity_task({"bundle": str(bundle), "artifact": artifact, "engine": engine})
+    with load(open_bundle(bundle), artifact=artifact, engine=engine) as model:
+        whole = json.loads(json.dumps(plain_json(measure_parity(model, samples))))
+    assert {name: streamed[name] for name in whole} == whole
+
+
+def test_an_archive_is_streamed_as_the_folder_is(bundle: Path, archive: Path) -> None:
+    assert figures_of(archive) == figures_of(bundle)
+
+
+def test_samples_of_the_users_own_can_be_measured(bundle: Path, tmp_path: Path) -> None:
+    samples = larger(bundle, 3)
+    own = tmp_path / "own.npz"
+    own.write_bytes(pack_samples(samples))
+    (bundle / "evaluation.npz").unlink()
+    assert {figures["samples"] for figures in figures_of(bundle, "--data", own)} == {96}
+    # Column by column on disk: read as a whole, with the same result.
+    flipped = Samples({name: np.asfortranarray(array) for name, array in samples.inputs.items()}, samples.outputs, None)
+    own.write_bytes(pack_samples(flipped))
+    (figures, *_) = figures_of(bundle, "--data", own)
+    assert (figures["samples"], figures["reference"]) == (96, "original")
+
+
+def npz(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def test_samples_that_lack_something_are_one_line(bundle: Path, tmp_path: Path) -> None:
+    samples = open_bundle(bundle).evaluation()
+    (inputs,), (outputs,) = samples.inputs.values(), samples.outputs.values()
+    place = tmp_path / "own.npz"
+
+    def line(code: int = 2, **arrays: Any) -> str:
+        return one_line(command("parity", bundle, "--data", npz(place, **arrays)), code)
+
+    assert "no array 'outputs/probabilities'; it needs" in line(**{"inputs/image": inputs})
+    assert "no array 'inputs/image'" in line(x_test=inputs, y_test=samples.labels)
+    pair = {"inputs/image": inputs, "outputs/probabilities": outputs}
+    assert "different numbers of samples" in line(**{**pair, "outputs/probabilities": outputs[:5]})
+    assert "different numbers of samples" in line(**pair, labels=np.zeros(5, int))
+    assert "the manifest says" in line(**{**pair, "inputs/image": inputs[:, :5]})
+    assert "no samples" in line(**{name: array[:0] for name, array in pair.items()})
+    place.write_bytes(b"PK no zip")
+    assert "not readable as .npz" in one_line(command("parity", bundle, "--data", place), 2)
+    assert "can't be read" in one_line(command("parity", bundle, "--data", tmp_path / "absent.npz"), 2)
+
+
+def test_labels_that_do_not_fit_fail_the_rows_and_say_why(bundle: Path, tmp_path: Path) -> None:
+    samples = open_bundle(bundle).evaluation()
+    own = tmp_path / "own.npz"
+    own.write_bytes(pack_samples(samples._replace(labels=np.full(samples.rows, 10))))
+    result = command("parity", bundle, "--data", own)
+    assert result.returncode == 1
+    assert "labels run from 10 to 10; this model has the classes 0..9" in result.stdout
+
+
+def test_without_labels_the_command_says_what_is_compared(bundle: Path) -> None:
+    samples = open_bundle(bundle).evaluation()._replace(labels=None)
+    result = command("parity", rewritten(bundle, evaluation=pack_samples(samples)), "--max-drop", "30pt")
+    assert result.returncode == 0, result.stderr
+    assert "samples without labels; the original's answers count as right" in result.stdout
+
+
+def test_a_damaged_evaluation_set_is_one_line(bundle: Path) -> None:
+    content = bytearray((bundle / "evaluation.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / "evaluation.npz").write_bytes(bytes(content))
+    assert "isn't what was exported" in one_line(command("parity", bundle), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process's memory from /proc")
+@pytest.mark.parametrize("form", ["folder", "archive"])
+def test_memory_stays_flat_however_large_the_evaluation_set(bundle: Path, tmp_path: Path, form: str) -> None:
+    artifact, engine = installed_pairs()[0]
+
+    def peak(copies: int) -> tuple[int, int]:
+        samples = larger(FIXTURE, copies)
+        file = bundle / "evaluation.npz"
+        arrays = {f"inputs/{name}": array for name, array in samples.inputs.items()}
+        arrays.update({f"outputs/{name}": array for name, array in samples.outputs.items()})
+        np.savez(file, labels=np.asarray(samples.labels), **arrays)
+        content = file.read_bytes()
+        place = rewritten(bundle, evaluation=content)
+        if form == "archive":
+            place = bundle.with_suffix(".pennyweight")
+            with zipfile.ZipFile(place, "w", zipfile.ZIP_STORED) as zipped:
+                for entry in sorted(bundle.iterdir()):
+                    zipped.write(entry, entry.name)
+        arguments = {"bundle": str(place), "artifact": artifact, "engine": engine}
+        answer = run_isolated("pennyweight.parity:parity_task", arguments)
+        assert answer["samples"] == samples.rows
+        return int(answer["peak_bytes"]), len(content)
+
+    small, _ = peak(100)
+    large, size = peak(20_000)
+    print(f"evaluation set of {size / 1e6:.0f} MB: peak {large / 1e6:.0f} MB, of 1.4 MB: {small / 1e6:.0f} MB")
+    assert size > 280e6
+    # A piece, its copies and what the allocator keeps.
+    assert large - small < 10e6

@@ -39,6 +39,7 @@ def test_the_lab_is_trained_as_the_lab_says() -> None:
     assert not recipe.augment
 
 
+@pytest.mark.slow
 def test_the_cnn_is_right_on_985_of_1000_digits_after_training_on_5000() -> None:
     history = train("cnn", "digits").history
     assert history.test_samples == 10_000

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from pennyweight.bundle import Bundle, open_bundle
-from pennyweight.engines import ENGINES, is_installed
+from pennyweight.engines import absence, is_installed
 from pennyweight.errors import PennyweightError
 from pennyweight.isolation import run_isolated
 from pennyweight.manifest import ArtifactSpec, InputSpec, OutputSpec, plain_json
@@ -46,7 +46,7 @@ def load_task(arguments: dict[str, Any]) -> dict[str, Any]:
 def _loads(bundle: Bundle, artifact: str, engine: str) -> dict[str, Any]:
     row: dict[str, Any] = {"artifact": artifact, "engine": engine}
     if not is_installed(engine):
-        return {**row, "loads": False, "reason": f"not installed ({ENGINES[engine].install})"}
+        return {**row, "loads": False, "reason": absence(engine)}
     try:
         described = run_isolated(f"{__name__}:load_task", {"bundle": str(bundle.path), **row}, TIMEOUT)
     except PennyweightError as error:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pennyweight.bench import absence
 from pennyweight.bundle import Bundle, open_bundle
-from pennyweight.engines import is_installed
+from pennyweight.engines import absence, is_installed
 from pennyweight.errors import CheckFailedError, EngineMissingError, PennyweightError, UsageError
 from pennyweight.isolation import run_isolated
+from pennyweight.manifest import plain_json
 from pennyweight.output import emit, progress
-from pennyweight.parity import CONFIDENCE, MAX_DROP
+from pennyweight.parity import add_tallies, sample_file, tally_from
 from pennyweight.tables import text_table
+from pennyweight.verdicts import CONFIDENCE, MAX_DROP, MAX_RELATIVE_ERROR, Gates, judge
 
 from ._arguments import add_bundle, add_choice, add_threads
 from .verify import pairs
@@ -21,7 +24,18 @@ from .verify import pairs
 HELP = "accuracy and agreement with the original model, with a verdict"
 TIMEOUT = 600.0
 EXIT_CODES = {"pass": 0, "absent": 0, "fail": 1, "inconclusive": 3}
-HEADER = ["artifact", "engine", "accuracy", "agreement", "flips −/+/±", "ties", "McNemar p", "drop, points", "verdict"]
+HEADER = [
+    "artifact",
+    "engine",
+    "accuracy",
+    "agreement",
+    "flips −/+/±",
+    "margin",
+    "ties",
+    "McNemar p",
+    "drop, points",
+    "verdict",
+]
 JsonObject = dict[str, Any]
 
 
@@ -45,18 +59,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of the two-sided intervals, of which the verdict takes an end (default {CONFIDENCE:g})",
     )
 
+    parser.add_argument(
+        "--max-relative-error",
+        type=float,
+        default=MAX_RELATIVE_ERROR,
+        metavar="R",
+        help=f"of outputs without classes: RMS error over the original's spread (default {MAX_RELATIVE_ERROR:g})",
+    )
+    parser.add_argument("--max-difference", type=float, metavar="D", help="of the same: the largest difference allowed")
+    parser.add_argument(
+        "--data",
+        metavar="FILE.npz",
+        help="samples to measure on: inputs/NAME, outputs/NAME (the original's answers), labels, as evaluation.npz",
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for each pair (default 1)")
+
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when every pair passed, 1 when one failed, 3 when one is inconclusive and none failed."""
+    if not 1 <= args.workers <= 256:
+        raise UsageError(f"--workers {args.workers} isn't between 1 and 256")
+    if not args.max_relative_error >= 0 or (args.max_difference is not None and not args.max_difference >= 0):
+        raise UsageError("--max-relative-error and --max-difference take numbers from 0 on")
     bundle = open_bundle(args.bundle)
-    bundle.evaluation()
+    sample_file(bundle, args.data).close()
     tried = pairs(bundle, args.artifact, args.engine)
     if args.engine and not is_installed(args.engine):
         raise EngineMissingError(f"{args.engine} isn't here: {absence(args.engine)}")
     rows = measure_rows(
-        bundle, tried, args.max_drop, args.confidence, args.threads, progress=lambda text: progress(args, text)
+        bundle,
+        tried,
+        args.max_drop,
+        args.confidence,
+        args.threads,
+        progress=lambda text: progress(args, text),
+        workers=args.workers,
+        more={name: getattr(args, name) for name in ("max_relative_error", "max_difference", "data")},
     )
     result = {"bundle": bundle.manifest.name, "max_drop": args.max_drop, "confidence": args.confidence, "rows": rows}
+    result["data"] = args.data
     emit(args, result, parity_text(result))
     if all(row["status"] == "absent" for row in rows):
         raise CheckFailedError(f"{bundle.path}: no engine that reads its artifacts is installed here")
@@ -71,8 +112,13 @@ def measure_rows(
     confidence: float = CONFIDENCE,
     threads: int = 1,
     progress: Callable[[str], None] = lambda text: None,
+    workers: int = 1,
+    more: JsonObject | None = None,
 ) -> list[JsonObject]:
-    """Measure pairs of artifact and engine, each in a child process; give one row per pair.
+    """Measure pairs of artifact and engine, each in ``workers`` child processes; give one row per pair.
+
+    ``more`` are further arguments of ``pennyweight.parity.parity_task``. The figures are the same to the last digit
+    whatever the number of processes.
 
     A row's "status" is the verdict, or "absent" for an engine that isn't installed; "figures" is the ``Parity`` as
     JSON or None, and "reason" says why. An engine that crashes or refuses the model fails its row.
@@ -84,7 +130,7 @@ def measure_rows(
             progress(f"parity: {artifact} on {engine}")
             arguments: JsonObject = {"bundle": str(bundle.path), "artifact": artifact, "engine": engine}
             arguments.update(threads=threads, max_drop=max_drop, confidence=confidence)
-            row.update(_measured(arguments))
+            row.update(_measured({**arguments, **(more or {})}, bundle, workers))
         else:
             row.update(status="absent", reason=absence(engine))
         rows.append(row)
@@ -125,13 +171,31 @@ def _confidence(text: str) -> float:
     return value
 
 
-def _measured(arguments: JsonObject) -> JsonObject:
+def _measured(arguments: JsonObject, bundle: Bundle, workers: int) -> JsonObject:
     try:
-        figures = run_isolated("pennyweight.parity:parity_task", arguments, TIMEOUT)
+        figures = _shared(arguments, bundle, workers)
     except PennyweightError as error:
         return {"status": "fail", "reason": str(error)}
     version = figures.pop("engine_version")
     return {"status": figures["verdict"], "reason": figures["reason"], "engine_version": version, "figures": figures}
+
+
+def _shared(arguments: JsonObject, bundle: Bundle, workers: int) -> JsonObject:
+    """Measure in one child, or have several count a part of the pieces each and add their tallies up."""
+    if workers == 1:
+        return run_isolated("pennyweight.parity:parity_task", arguments, TIMEOUT)
+    with sample_file(bundle, arguments.get("data")) as file:
+        pieces = file.pieces
+    workers = min(workers, pieces)
+    ends = [pieces * part // workers for part in range(workers + 1)]
+    parts = [{**arguments, "first": first, "stop": stop} for first, stop in zip(ends, ends[1:])]
+    with ThreadPoolExecutor(workers) as pool:
+        answers = list(pool.map(lambda part: run_isolated("pennyweight.parity:tally_task", part, TIMEOUT), parts))
+    tally = functools.reduce(add_tallies, map(tally_from, answers))
+    gates = Gates(**{name: arguments[name] for name in Gates._fields})
+    peak = max((answer["peak_bytes"] for answer in answers if answer["peak_bytes"]), default=None)
+    about = {name: answers[0][name] for name in ("engine_version", "machine")}
+    return {**plain_json(judge(tally, bundle.manifest, answers[0]["labelled"], gates)), **about, "peak_bytes": peak}
 
 
 def _title(result: JsonObject, measured: list[JsonObject]) -> str:
@@ -151,7 +215,7 @@ def _title(result: JsonObject, measured: list[JsonObject]) -> str:
 def _class_cells(row: JsonObject) -> list[str]:
     figures, engine = row["figures"], f"{row['engine']} {row['engine_version'] or ''}".strip()
     if figures is None:
-        return [row["artifact"], engine, *[""] * 6, row["status"]]
+        return [row["artifact"], engine, *[""] * (len(HEADER) - 3), row["status"]]
     accuracy, low_high = figures["accuracy"], figures["accuracy_interval"]
     low, high = figures["drop_interval"]
     return [
@@ -160,11 +224,18 @@ def _class_cells(row: JsonObject) -> list[str]:
         "" if accuracy is None else f"{_percent(accuracy)} ({_percent(low_high[0])} to {_percent(low_high[1])})",
         _percent(figures["agreement"]),
         f"{figures['flips_lost']}/{figures['flips_won']}/{figures['flips_other']}",
+        _margin(figures),
         str(figures["ties"]),
         "" if figures["mcnemar_p"] is None else f"{figures['mcnemar_p']:.2g}",
         f"{100 * figures['drop']:.2f} ({100 * low:.2f} to {100 * high:.2f})",
         row["status"],
     ]
+
+
+def _margin(figures: JsonObject) -> str:
+    """Say how sure the original was where the answers flipped: the median and the largest margin."""
+    median, largest = figures["flip_margin_median"], figures["flip_margin_largest"]
+    return "" if median is None else f"{median:.3f}, at most {largest:.3f}"
 
 
 def _number_cells(rows: list[JsonObject]) -> tuple[list[str], list[list[str]]]:

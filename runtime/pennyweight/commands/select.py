@@ -10,7 +10,7 @@ from typing import Any
 from pennyweight.bench import DEFAULT, QUICK, measure_bench, microseconds
 from pennyweight.bundle import EVALUATION_NAME, Bundle, open_bundle
 from pennyweight.choices import Choice, bundle_digest, device_name, write_choice
-from pennyweight.engines import engine_version, is_installed
+from pennyweight.engines import absence, engine_version, is_installed
 from pennyweight.errors import CheckFailedError, PennyweightError
 from pennyweight.isolation import run_isolated
 from pennyweight.loading import machine
@@ -49,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
         raise CheckFailedError(f"{bundle.path}: nothing here passes parity ({reasons})")
     threads = args.threads or [number for number in (1, 2, 4) if number <= (os.cpu_count() or 1)]
     plan = QUICK if args.quick else DEFAULT
-    bench = measure_bench(bundle, passing, plan._replace(cold_starts=0), threads, lambda text: progress(args, text))
+    bench = measure_bench(
+        bundle, passing, plan._replace(cold_starts=0, batches=()), threads, lambda text: progress(args, text)
+    )
     rows = sorted((row for row in bench["rows"] if row["status"] == "ok"), key=_median)
     if not rows:
         raise CheckFailedError(f"{bundle.path}: nothing could be timed ({bench['rows'][0]['reason']})")
@@ -81,7 +83,7 @@ def _verdict(bundle: Bundle, artifact: str, engine: str, args: argparse.Namespac
     """Give the verdict that the bundle holds for this machine and engine version, or measure parity here."""
     row: JsonObject = {"artifact": artifact, "engine": engine, "verdict": None, "reason": ""}
     if not is_installed(engine):
-        return {**row, "reason": "not installed"}
+        return {**row, "reason": absence(engine)}
     try:
         record = bundle.manifest.artifact(artifact).record_for(engine, engine_version(engine), machine())
         if record is not None and record.verdict is not None:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from pennyweight.bundle import Bundle, open_bundle
-from pennyweight.engines import ENGINES, engines_for, is_installed
+from pennyweight.engines import absence, engines_for, is_installed
 from pennyweight.errors import CheckFailedError, IntegrityError, PennyweightError
 from pennyweight.isolation import run_isolated
 from pennyweight.output import emit, notice
@@ -64,7 +64,7 @@ def pairs(bundle: Bundle, artifact: str | None, engine: str | None) -> list[tupl
 def _row(bundle: Bundle, artifact: str, engine: str) -> dict[str, Any]:
     row: dict[str, Any] = {"artifact": artifact, "engine": engine}
     if not is_installed(engine):
-        return {**row, "status": "absent", "reason": f"not installed ({ENGINES[engine].install})"}
+        return {**row, "status": "absent", "reason": absence(engine)}
     arguments = {"bundle": str(bundle.path), "artifact": artifact, "engine": engine}
     try:
         figures = run_isolated("pennyweight.golden:golden_task", arguments, TIMEOUT)
