@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-runtime check format bench clean
+.PHONY: demo test test-slow test-runtime check format bench bench-proof clean
 
 demo: $(STAMP)
 	$(BIN)/pennyweight demo --force -o build/digits
@@ -22,6 +22,10 @@ test-runtime: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pennyweight_benchmarks.runtime_cost -o build/bench/runtime_cost.json
+
+# That the measuring measures right: A/A comparisons, independent tools, the time that parity takes.
+bench-proof: $(STAMP)
+	$(BIN)/python -m pennyweight_benchmarks.proofs
 
 check: $(STAMP)
 	$(BIN)/ruff check .

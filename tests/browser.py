@@ -79,12 +79,12 @@ class Browser:
         os.close(self._write)
         os.close(self._read)
 
-    def show(self, width: int, dark: bool = False, height: int = 900) -> None:
-        """Set the window's size in CSS pixels, a phone's below 500, and the colour scheme."""
+    def show(self, width: int, dark: bool = False, height: int = 900, media: str = "screen") -> None:
+        """Set the window's size in CSS pixels (below 500 a phone's), the colour scheme, and screen or print."""
         phone = width < 500
         self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self._ask("Emulation.setEmulatedMedia", features=scheme)
+        self._ask("Emulation.setEmulatedMedia", media=media, features=scheme)
 
     def open(self, path: Path) -> None:
         """Open a file and wait until it is loaded."""

@@ -280,7 +280,11 @@ def _decode(path: Path) -> Any:
     if len(raw) > MAX_BYTES:
         raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB, so no result of ours ({WRITERS})")
     try:
-        return json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        content = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        if b"\\u" in raw:
+            # Half a character, which an escape can write, can't be printed anywhere.
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not whole JSON, so truncated or no result ({WRITERS})") from error
 

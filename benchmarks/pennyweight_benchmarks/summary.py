@@ -8,6 +8,7 @@ from pennyweight.bench import claim, microseconds
 from pennyweight.tables import markdown_table
 
 from .documents import HISTORY, LAYERS, Document, JsonObject
+from .html import cleaned
 from .runs import NO_PARITY, Run, is_original, make_runs, row_figures, row_name
 
 VERDICTS = ("pass", "fail", "inconclusive")
@@ -146,7 +147,12 @@ def conditions(run: Run) -> list[tuple[str, str]]:
 def report_markdown(documents: Sequence[Document]) -> str:
     """Write the verdicts, the table and the environment as Markdown, for a README or a pull request."""
     runs = make_runs(documents)
-    lines = [f"# {report_title(runs)}", "", *(f"{_plain(sentence)}  " for sentence in headline(runs, documents)), ""]
+    lines = [
+        f"# {_plain(report_title(runs))}",
+        "",
+        *(f"{_plain(sentence)}  " for sentence in headline(runs, documents)),
+        "",
+    ]
     for run in runs:
         lines += [f"## {_plain(run.device)}", ""]
         lines += [f"> **Tainted:** {_plain(taint)}" for taint in taint_lines(run)]
@@ -201,6 +207,7 @@ def _trained(history: JsonObject) -> str:
 
 def _plain(text: str) -> str:
     """Keep a text from being Markdown or HTML: names are anybody's."""
+    text = cleaned(text)
     for character in "\\`*_<>[]#":
         text = text.replace(character, f"\\{character}" if character not in "<>" else f"&{'lg'[character == '>']}t;")
     return " ".join(text.split())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .verdicts import NumericParity, Parity
 
 
-class BenchResult(dict):  # type: ignore[type-arg]  # dict[str, Any] can't be subclassed where it is a type only
+class BenchResult(dict[str, Any]):
     """A bench's JSON object, which a notebook shows as a table."""
 
     def _repr_html_(self) -> str:

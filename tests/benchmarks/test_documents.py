@@ -22,6 +22,7 @@ BAD = {
     "deep": ("[" * 100_000, "truncated"),
     "NaN": (TEXT.replace("2000.0", "NaN", 1), "truncated"),
     "infinity": (TEXT.replace("2000.0", "1e999", 1), "truncated"),
+    "half a character": (TEXT.replace("digits", "\\ud800"), "truncated"),
     "list": ("[1, 2]", "no Pennyweight result"),
     "another tool": ('{"benchmarks": [], "machine_info": {}}', "no Pennyweight result"),
     "another format": ('{"format": "pennyweight-bundle", "version": 1}', "'pennyweight-bundle'"),

@@ -29,7 +29,9 @@ def test_the_original_agrees_with_itself_in_all_three_ways(lab_file: Path, lab_b
     medians = [min(one["quantiles"]["p50"] for one in row["rounds"]) for row in rows]
     # Each step adds Python around the same network: 270 µs, 1.8 ms, 48 ms.
     assert medians[0] < medians[1] < medians[2]
-    assert rows[0]["cold_starts"][0]["answered_ns"] > 1e8
+    # Each round is a process of its own, and so a cold start.
+    assert len(rows[0]["cold_starts"]) == 2
+    assert all(start["answered_ns"] > 1e8 for start in rows[0]["cold_starts"])
 
 
 def test_the_command_adds_the_originals_rows(lab_file: Path, lab_bundle: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 from browser import Browser, chromium
 from documents_support import MACHINE, bench_document, parity_document
 from pennyweight import open_bundle
+from pennyweight.manifest import InputSpec
 from pennyweight_benchmarks import check_document, gather_evidence, report_html
+from pennyweight_benchmarks.evidence import picture_uri
 from support import FIXTURE
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here (Debian: apt-get install chromium)")
@@ -49,7 +51,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers = {"format": "pennyweight-layers", "version": 1, "rows": rows}
     evidence = gather_evidence(open_bundle(FIXTURE))
     answer = {"artifact": LONG, "engine": "ai-edge-litert", "answer": ["5", 0.51]}
-    evidence["flips"] = [{"index": 1, "picture": None, "label": "3", "original": ["3", 0.6], "answers": [answer]}]
+    pixel = picture_uri(np.zeros((20, 20), np.uint8), InputSpec("image", (20, 20), "uint8"))
+    flip = {"index": 1, "picture": pixel, "original": ["3", 0.6], "answers": [answer]}
+    evidence["flips"] = [{**flip, "label": label} for label in "3589"]
     contents = (bench, other, parity, history, layers, evidence)
     path = tmp_path_factory.mktemp("page") / "report.html"
     documents = [check_document(content, f"{k}.json") for k, content in enumerate(contents)]
@@ -101,6 +105,9 @@ def test_it_prints(browser: Browser, page: Path) -> None:
     printed = browser.pdf()
     assert printed.startswith(b"%PDF")
     assert len(printed) > 20_000
+    # A4 within its margins is 703 px wide: what lay beyond would be cut off or shrink the whole page.
+    browser.show(703, media="print")
+    assert browser.ask(OVERFLOW) <= 0
 
 
 def test_the_checks_would_see_a_bad_page(browser: Browser, tmp_path: Path) -> None:

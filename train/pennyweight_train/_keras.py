@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from pennyweight.errors import UsageError
 from pennyweight_data import quiet_stderr
 
 with quiet_stderr():
+    # tflite-runtime 2.14 refuses every model ("vector::reserve") in a process that imported TensorFlow before it.
+    with contextlib.suppress(ImportError):
+        import tflite_runtime.interpreter  # noqa: F401
     import keras as _keras
     import tensorflow as _tensorflow
 
