@@ -143,7 +143,11 @@ def write_report(folder: Path, bundle: Bundle, results: JsonObject, history: Jso
     from .evidence import gather_evidence
     from .report import report_html
 
-    contents = {RESULTS_NAME: results, "evidence.json": gather_evidence(bundle), "model.history.json": history}
+    contents = {
+        RESULTS_NAME: results,
+        "evidence.json": gather_evidence(bundle, recorded_parity(bundle)),
+        "model.history.json": history,
+    }
     page = report_html([check_document(content, name) for name, content in contents.items()])
     (folder / REPORT_NAME).write_text(page, encoding="utf-8")
 

@@ -34,8 +34,6 @@ def test_it_is_committed_without_outputs() -> None:
 
 
 @pytest.mark.slow
-# Jupyter's client warns of its own event loop and of paths that its next version moves.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_it_runs_from_start_to_end(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
@@ -56,7 +54,6 @@ def test_it_runs_from_start_to_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_broken_cell_would_be_seen(tmp_path: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])  # type: ignore[no-untyped-call]
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):

@@ -307,6 +307,17 @@ def test_flipped_samples_have_both_answers_and_their_picture(lab_bundle: Path) -
     assert len(page.of("img")) == len(evidence["flips"])
 
 
+def test_what_agrees_with_the_original_is_not_answered_again(evidence: JsonObject) -> None:
+    known = {(row["artifact"], row["engine"]): row for row in evidence["rows"]}
+    again = gather_evidence(open_bundle(FIXTURE), known)
+    assert {**again, "created": ""} == {**evidence, "created": ""}
+    # A row that says it agrees is believed, so that this is seen to matter; one that doesn't is measured.
+    figures = {"samples": 32, "agreement": 1.0}
+    believed = gather_evidence(open_bundle(FIXTURE), {pair: {**row, "figures": figures} for pair, row in known.items()})
+    assert all(row["figures"] == figures for row in believed["rows"])
+    assert believed["flips"] == []
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype", "span", "drawn"),
     [
