@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import flatbuffers  # type: ignore[import-untyped]
 from ai_edge_litert import schema_py_generated as schema
 
 from pennyweight.engines import first_line
@@ -53,11 +54,23 @@ def convert_int8(graph: Graph, seen: Array, wire: str) -> bytes:
     return _converted(converter, "int8.tflite")
 
 
+def parse_tflite(content: bytes) -> tuple[Any, list[str]]:
+    """Give a file as the schema's mutable ``ModelT``, and the name of each of its operator codes."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    return model, [_operator_name(code) for code in model.operatorCodes]
+
+
+def pack_tflite(model: Any) -> bytes:
+    """Give the bytes of a ``ModelT``."""
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def read_tflite(content: bytes, artifact: str) -> FileFacts:
     """Read operators, wires and quantisation; raise PennyweightError when the bytes are no TFLite model."""
     try:
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
-        names = [_operator_name(code) for code in model.operatorCodes]
+        model, names = parse_tflite(content)
         operators: Counter[str] = Counter()
         floats: Counter[str] = Counter()
         for subgraph in model.subgraphs:
