@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flatbuffers
+import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -206,7 +206,10 @@ class _Writer:
         return self._table({1: member}, small={0: kind})
 
     def _table(
-        self, offsets: Mapping[int, int], small: Mapping[int, int] | None = None, numbers: Mapping[int, int] | None = None
+        self,
+        offsets: Mapping[int, int],
+        small: Mapping[int, int] | None = None,
+        numbers: Mapping[int, int] | None = None,
     ) -> int:
         """Write a table of offsets, 8-bit numbers (enumerations, unions' kinds) and 32-bit numbers by slot."""
         self._builder.StartObject(max([*offsets, *(small or ()), *(numbers or ()), -1]) + 1)
