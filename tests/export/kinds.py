@@ -1,4 +1,4 @@
-"""Small models of every kind with data for them; what a model answers best is its own, so labels are its own answers."""
+"""Small models of every kind with data for them; the labels are the models' own answers, so all are right."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def classes_of(model: Any, x: Any) -> Any:
 def spread(model: Any, x: Any) -> Any:
     """Shift the last layer's biases so that each class is named about as often, and give the model."""
     last = [layer for layer in model.layers if layer.get_weights()][-1]
-    kernel, bias = last.get_weights()
+    kernel, _ = last.get_weights()
     before = keras.Model(model.inputs, last.input)
     logits = np.asarray(before.predict(x, verbose=0)) @ kernel.reshape(-1, kernel.shape[-1])
     axes = tuple(range(logits.ndim - 1))
@@ -144,11 +144,7 @@ class Subclassed(keras.Model):  # type: ignore[misc]
         self.last = L.Dense(3)
 
     def call(self, pixels: Any, training: bool = False) -> Any:
-        return (
-            self.last(L.Flatten()(self.conv(self.scale(pixels))))
-            if False
-            else self.last(keras.ops.mean(self.conv(self.scale(pixels)), (1, 2)))
-        )
+        return self.last(keras.ops.mean(self.conv(self.scale(pixels)), (1, 2)))
 
 
 def subclassed() -> tuple[Any, Dataset]:
@@ -160,6 +156,12 @@ def subclassed() -> tuple[Any, Dataset]:
     scale = 8.0 / (features @ kernel).std(axis=0)
     model.last.set_weights([kernel * scale, -(features @ kernel).mean(axis=0) * scale])
     return named(model, x, classes_of(model, x))
+
+
+def long_lstm() -> tuple[Any, Dataset]:
+    """Give a recurrent layer over more steps than are written out one by one."""
+    x = numbers(150, 2)
+    return named(sequential((150, 2), L.LSTM(4), L.Dense(2)), x, numbers(2))
 
 
 KINDS: dict[str, Callable[[], tuple[Any, Dataset]]] = {
@@ -174,4 +176,5 @@ KINDS: dict[str, Callable[[], tuple[Any, Dataset]]] = {
     "segmentation": segmentation,
     "several labels": several_labels,
     "subclassed": subclassed,
+    "long lstm": long_lstm,
 }
