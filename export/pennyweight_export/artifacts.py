@@ -68,6 +68,10 @@ class Converters:
         """Quantise the float32 file with ai-edge-quantizer, from the same calibration samples."""
         if len(self.interface.inputs) > 1:
             raise PennyweightError("ai-edge-quantizer is used for models with one input")
+        if self.graph.loops:
+            raise PennyweightError(
+                "the values inside a loop can't be read, so ai-edge-quantizer has no ranges for them"
+            )
         pixels = self.wire(kind) != "float32"
         content = quantise(self.float32_inner, self.ranges, kind, wire=kind if pixels else "float")
         if kind != "int8" or not pixels:
