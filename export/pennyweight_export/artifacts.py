@@ -271,6 +271,6 @@ def _input_wire(entry: Input, fact: TensorFact, quantised: str) -> Wire:
     held_scale, held_offset = entry.held
     scale = fact.scale / held_scale
     zero_point = fact.zero_point + held_offset / fact.scale
-    if wire.dtype == "uint8" and abs(scale - 1) <= 1e-3 and abs(zero_point) <= 0.5:
+    if wire.dtype == "uint8" and abs(scale - 1) <= 1e-3 and abs(zero_point) <= 0.501:
         return wire
     return wire._replace(scale=scale, zero_point=round(zero_point))
