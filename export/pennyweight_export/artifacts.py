@@ -168,7 +168,7 @@ def make_candidates(
             except PennyweightError as error:
                 yield Candidate(recipe, tool.record, None, b"", str(error).removeprefix(f"{recipe.name}: "))
             else:
-                yield Candidate(recipe, tool.record, spec._replace(name=file), content, "")
+                yield Candidate(recipe, spec.converter, spec._replace(name=file), content, "")
 
 
 def _finished(
