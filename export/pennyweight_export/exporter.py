@@ -18,6 +18,7 @@ from pennyweight.manifest import MANIFEST_NAME, ArtifactSpec, FileRecord, ImageP
 from pennyweight.parity import CONFIDENCE, MAX_DROP
 from pennyweight.samples import Samples, pack_samples
 from pennyweight.tallies import chosen_classes
+from pennyweight.verdicts import MAX_RELATIVE_ERROR
 
 from .arrays import Arrays, fit, read_arrays
 from .candidates import Candidate, Choice, choose
@@ -56,6 +57,7 @@ def export(
     any_accuracy: bool = False,
     max_drop: float = MAX_DROP,
     confidence: float = CONFIDENCE,
+    max_relative_error: float = MAX_RELATIVE_ERROR,
     notice: Notice = lambda text: None,
 ) -> Bundle:
     """Export a Keras model to a bundle, and try every artifact on every installed engine.
@@ -87,6 +89,8 @@ def export(
             its own folder. Without it no code from the file is run.
         any_accuracy: export a model that is no better than chance on the evaluation data, too.
         max_drop, confidence: the accuracy that parity lets an artifact lose, as a fraction, and with which confidence.
+        max_relative_error: of outputs that name no single label, the error that parity allows: its RMS over the
+            standard deviation of the original's answers.
         notice: called with one line of progress at a time.
 
     Returns:
@@ -130,6 +134,9 @@ def export(
     graph = Graph(keras_model, interface)
     require_same(graph, golden)
 
+    gate = {"max_drop": max_drop, "confidence": confidence}
+    if not _names_one_class(interface):
+        gate["max_relative_error"] = max_relative_error
     title = name or place.name.removesuffix(SUFFIX)
     converters = Converters(graph, interface, calibrated)
     with staged(place, force) as staging:
@@ -148,7 +155,7 @@ def export(
             artifacts=specs,
             evaluation={"samples": evaluated.rows, "part": "x_test", "of": dataset.test_rows, "seed": seed},
             golden={"samples": golden.rows},
-            gate={"max_drop": max_drop, "confidence": confidence},
+            gate=gate,
             licence=dataset.licence,
         )
         _write_manifest(staging, manifest)
