@@ -1,0 +1,160 @@
+"""How far a quantised file is from its float one on held-out samples, and what would be good enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pennyweight.tallies import chosen_classes
+
+from .arrays import Array
+from .quiet import quiet
+
+ROWS = 256
+# How much of the other sample a blend holds at most.
+MOST_OF_OTHER = 0.5
+
+
+class Gate(NamedTuple):
+    """What an artifact may lose, as fractions; the same names as in the manifest's gate."""
+
+    max_drop: float
+    min_agreement: float | None = None
+    max_relative_error: float = 0.05
+
+    @property
+    def disagreement(self) -> float:
+        """The share of answers that may differ on held-out samples; a drop is never larger than that."""
+        return self.max_drop if self.min_agreement is None else min(self.max_drop, 1 - self.min_agreement)
+
+
+class Quality(NamedTuple):
+    """A file's distance from the float model on held-out samples.
+
+    ``error`` is the RMS difference of its outputs over the standard deviation of the float model's, the worst output's
+    where there are several. ``agreement`` is None for what is no classification, ``accuracy`` without labels too.
+    """
+
+    error: float
+    agreement: float | None
+    accuracy: float | None
+
+    def holds(self, gate: Gate) -> bool:
+        """Say whether it is good enough on held-out samples."""
+        if self.agreement is None:
+            return self.error <= gate.max_relative_error
+        return 1 - self.agreement <= gate.disagreement
+
+
+def with_blends(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
+    """Add to each sample a blend of it with another, (1 − a) × sample + a × other with a up to a half.
+
+    A model is sure of the samples that it was trained on, so quantisation flips hardly any of them. Blends lie between
+    classes, where new samples lie that are hard; on the digit networks, samples and blends together put techniques in
+    the order in which the test part puts them, and flip somewhat more. The blended are float32, or rounded to uint8.
+    Whole numbers of other types name things (words, rows), and what lies between two of them means nothing.
+    """
+    random = np.random.default_rng(seed)
+    rows = len(next(iter(inputs.values())))
+    other, share = random.permutation(rows), random.uniform(0, MOST_OF_OTHER, rows)
+    if any(array.dtype not in (np.float32, np.uint8) for array in inputs.values()):
+        return dict(inputs)
+    return {name: np.concatenate([array, _blended(array, array[other], share)]) for name, array in inputs.items()}
+
+
+def _blended(one: Array, other: Array, share: Array) -> Array:
+    weight = share.reshape(-1, *[1] * (one.ndim - 1)).astype(np.float32)
+    mixed: Array = one * (1 - weight) + other * weight
+    return np.round(mixed).astype(np.uint8) if one.dtype == np.uint8 else mixed.astype(np.float32)
+
+
+class HeldOut:
+    """Held-out samples with the float model's answers: what files are measured on."""
+
+    def __init__(self, content: bytes, inputs: Mapping[str, Array], labels: Array | None, classifier: bool) -> None:
+        """Answer ``inputs`` with the float file ``content``.
+
+        Args:
+            content: the float file.
+            inputs: samples by the input tensor's name, or under "" for the only one.
+            labels: class numbers of the first of them.
+            classifier: whether the only output names one class.
+        """
+        self.inputs = inputs
+        self._wanted = answers(content, inputs)
+        self._labels = labels if classifier else None
+        self._classifier = classifier
+        self._chosen = chosen_classes(next(iter(self._wanted.values()))) if classifier else None
+
+    @property
+    def rows(self) -> int:
+        """How many samples there are."""
+        return len(next(iter(self.inputs.values())))
+
+    def measure(self, content: bytes) -> Quality:
+        """Answer with a quantised file of the same inputs and outputs, and compare."""
+        got = answers(content, self.inputs)
+        error = max(_relative(one, wanted) for one, wanted in zip(got.values(), self._wanted.values(), strict=True))
+        if not self._classifier:
+            return Quality(error, None, None)
+        chosen = chosen_classes(next(iter(got.values())))
+        accuracy = None if self._labels is None else float(np.mean(chosen[: len(self._labels)] == self._labels))
+        return Quality(error, float(np.mean(chosen == self._chosen)), accuracy)
+
+
+def answers(content: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Give a file's float32 outputs on samples by the input tensor's name, in the order of the file."""
+    interpreter = _interpreter(content)
+    parts: list[list[Array]] = []
+    total = len(next(iter(inputs.values())))
+    for start in range(0, total, ROWS):
+        _feed(interpreter, {name: array[start : start + ROWS] for name, array in inputs.items()})
+        interpreter.invoke()
+        parts.append([interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()])
+    return {str(index): np.concatenate(arrays) for index, arrays in enumerate(zip(*parts, strict=True))}
+
+
+def microseconds(content: bytes, inputs: Mapping[str, Array], calls: int = 51) -> float:
+    """Give the median time of one inference of one sample here, in µs: a hint, not a benchmark."""
+    interpreter = _interpreter(content)
+    _feed(interpreter, {name: array[:1] for name, array in inputs.items()})
+    interpreter.invoke()
+    times: list[int] = []
+    end = time.perf_counter() + 1
+    while len(times) < calls and (len(times) < 3 or time.perf_counter() < end):
+        before = time.perf_counter_ns()
+        interpreter.invoke()
+        times.append(time.perf_counter_ns() - before)
+    return float(np.median(times)) / 1000
+
+
+def _interpreter(content: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        return Interpreter(model_content=content)
+
+
+def _feed(interpreter: Any, batch: Mapping[str, Array]) -> None:
+    """Set the inputs by name, or the only one by whatever name."""
+    entries = interpreter.get_input_details()
+    for entry in entries:
+        values = batch[entry["name"]] if entry["name"] in batch else next(iter(batch.values()))
+        if tuple(entry["shape"]) != values.shape:
+            interpreter.resize_tensor_input(entry["index"], values.shape)
+    with quiet():
+        interpreter.allocate_tensors()
+    for entry in entries:
+        values = batch[entry["name"]] if entry["name"] in batch else next(iter(batch.values()))
+        interpreter.set_tensor(entry["index"], values)
+
+
+def _relative(got: Array, wanted: Array) -> float:
+    if not np.isfinite(got).all():
+        return float("inf")
+    spread = float(np.sqrt(np.mean((wanted - wanted.mean(axis=0)) ** 2, dtype=np.float64)))
+    error = float(np.sqrt(np.mean((got - wanted) ** 2, dtype=np.float64)))
+    return error / spread if spread else (float("inf") if error else 0.0)
