@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .dataset import Dataset, make_dataset
+from .dataset import Dataset, Values, make_dataset, strata, take_rows
 from .digits import Digits, LabDigits, load_digits, load_lab_digits
 from .quiet import quiet_stderr
 from .sources import load_data
@@ -12,10 +12,13 @@ __all__ = [
     "Dataset",
     "Digits",
     "LabDigits",
+    "Values",
     "load_data",
     "load_digits",
     "load_lab_digits",
     "make_dataset",
     "quiet_stderr",
+    "strata",
     "stratified_sample",
+    "take_rows",
 ]

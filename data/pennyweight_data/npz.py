@@ -1,4 +1,7 @@
-"""Data sets in one ``.npz`` file, in Keras' own convention: ``x_train y_train x_test y_test``."""
+"""Data sets in one ``.npz`` file, in Keras' own convention: ``x_train y_train x_test y_test``.
+
+For a model with several inputs or outputs the arrays are called ``x_train/NAME`` and so on.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy.typing as npt
 
 from pennyweight.errors import InputError
 
-from .dataset import Dataset, make_dataset
+from .dataset import Dataset, Values, make_dataset
 
 TRAIN = ("x_train", "y_train")
 TEST = ("x_test", "y_test")
@@ -27,17 +30,30 @@ def load_npz(path: Path, seed: int) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as archive:
             have = archive.files
-            if not set(TRAIN) <= set(have) or len(set(TEST) & set(have)) == 1:
+            members = {part: _members(have, part) for part in (*TRAIN, *TEST)}
+            found = {part for part, names in members.items() if names}
+            if not set(TRAIN) <= found or len(set(TEST) & found) == 1:
                 raise InputError(
                     f"{path}: holds {', '.join(have) or 'nothing'}; "
                     "it needs x_train and y_train, and both or none of x_test and y_test"
                 )
-            arrays = {name: _array(archive, name, path) for name in (*TRAIN, *TEST) if name in have}
+            arrays = {part: _values(archive, part, members[part], path) for part in members if part in found}
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise InputError(f"{path}: damaged ({error}); write or fetch it again") from error
     train = arrays["x_train"], arrays["y_train"]
     test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
     return make_dataset(str(path), train, test, seed=seed)
+
+
+def _members(have: list[str], part: str) -> list[str]:
+    """Give the names of a part's arrays: its own, or those of several inputs or outputs."""
+    return [part] if part in have else [name for name in have if name.startswith(f"{part}/")]
+
+
+def _values(archive: Any, part: str, names: list[str], path: Path) -> Values:
+    if names == [part]:
+        return _array(archive, part, path)
+    return {name.removeprefix(f"{part}/"): _array(archive, name, path) for name in names}
 
 
 def _array(archive: Any, name: str, path: Path) -> npt.NDArray[Any]:
