@@ -251,7 +251,9 @@ def _input_wire(entry: Input, fact: TensorFact, quantised: str) -> Wire:
     + held offset. A zero point is whole, so an offset that is no whole number of steps is rounded by up to half a
     step.
     """
-    wire = Wire(entry.spec.name, fact.name, quantised if quantised and entry.spec.dtype != "int32" else entry.spec.dtype)
+    wire = Wire(
+        entry.spec.name, fact.name, quantised if quantised and entry.spec.dtype != "int32" else entry.spec.dtype
+    )
     if fact.scale is None or fact.zero_point is None:
         return wire
     held_scale, held_offset = entry.held

@@ -9,22 +9,32 @@ difference is moved (``share``): Xiao, Lin, Seznec, Wu, Demouth, Han, "SmoothQua
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .arrays import Array
 from .quantizer import Operator, observe, operators
+from .ranges import groups
 from .tflite_file import parse_tflite
-from .weights import Layer, constants, weighted_layers, with_constants
+from .weights import PASSED_ACTIVATIONS, Layer, constants, weighted_layers, with_constants
 
-# Through these, a positive factor of a channel passes unchanged.
-_LINEAR = {"RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "PAD", "RELU", "REDUCE_MAX"}
+# Through these, a positive factor of a channel passes unchanged; a sum passes what all its terms have.
+_LINEAR = {"RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "PAD", "RELU", "REDUCE_MAX", "ADD"}
 # A factor beyond this would trade one layer's range for the other's.
 LARGEST = 2.0**14
 
 
+class _Joint(NamedTuple):
+    """Tensors whose channels can only be scaled together, the layers that write them and those that read them."""
+
+    tensors: set[str]
+    writers: list[Layer]
+    readers: list[Layer]
+
+
 def equalised(content: bytes, inputs: Mapping[str, Array], share: float) -> tuple[bytes, int]:
-    """Give the float file with channels equalised, and between how many pairs of layers.
+    """Give the float file with channels equalised, and the number of tensors that layers write in which they were.
 
     Args:
         content: a float file.
@@ -32,64 +42,83 @@ def equalised(content: bytes, inputs: Mapping[str, Array], share: float) -> tupl
         share: of the difference between channels that is moved into the layer behind: 1 makes the activations' channels
             alike, 0.5 halves the difference (as powers) between activations and weights.
     """
-    model, _ = parse_tflite(content)
-    graph = model.subgraphs[0]
-    given = {graph.tensors[index].name.decode() for index in graph.outputs}
-    pairs = _pairs(weighted_layers(content), operators(content), given)
-    names = {name for pair in pairs for layer in pair for name in (layer.weights, layer.bias) if name}
-    held, largest = constants(content, names), _largest(content, inputs, [one.operator.outputs[0] for one, _ in pairs])
+    joints = _joints(content, weighted_layers(content), operators(content))
+    layers = [layer for joint in joints for layer in (*joint.writers, *joint.readers)]
+    held = constants(content, {name for layer in layers for name in (layer.weights, layer.bias) if name})
+    largest = _largest(content, inputs, {name for joint in joints for name in joint.tensors})
     moved = 0
-    for before, after in pairs:
-        if not {before.weights, after.weights} <= held.keys() or (before.bias and before.bias not in held):
-            continue
-        channels = largest[before.operator.outputs[0]]
-        axis = held[after.weights].ndim - 1  # of what the layer reads
-        repeats, rest = divmod(held[after.weights].shape[axis], len(channels))
-        if rest:
+    for joint in joints:
+        channels = _channels(joint, held, largest)
+        if channels is None:
             continue
         factors = _factors(channels, share)
-        _multiply(held, before.weights, before.axis, factors)
-        if before.bias:
-            held[before.bias] = held[before.bias] * factors
-        tiled = (
-            np.repeat(factors, repeats)
-            if after.operator.type == "DEPTHWISE_CONV_2D"
-            else np.tile(factors, repeats)  # a flattened picture's channels come last
-        )
-        _multiply(held, after.weights, axis, 1 / tiled)
-        moved += 1
+        for layer in joint.writers:
+            _multiply(held, layer.weights, layer.axis, factors)
+            if layer.bias:
+                held[layer.bias] = held[layer.bias] * factors
+        for layer in joint.readers:
+            repeats = held[layer.weights].shape[-1] // len(factors)
+            # A depth multiplier repeats each channel; a flattened picture has its channels last.
+            depthwise = layer.operator.type == "DEPTHWISE_CONV_2D"
+            spread = np.repeat(factors, repeats) if depthwise else np.tile(factors, repeats)
+            _multiply(held, layer.weights, -1, 1 / spread)
+        moved += len(joint.writers)
     return with_constants(content, held), moved
 
 
-def _pairs(layers: Iterable[Layer], every: Sequence[Operator], given: set[str]) -> list[tuple[Layer, Layer]]:
-    """Give the pairs of layers of which the second alone reads what the first gives, through linear operators.
-
-    ``given`` are the model's outputs, whose values nobody may change.
-    """
+def _joints(content: bytes, layers: Iterable[Layer], every: Sequence[Operator]) -> list[_Joint]:
+    """Give what can be scaled: written and read by layers alone, but for linear operators between."""
+    model, _ = parse_tflite(content)
+    graph = model.subgraphs[0]
+    given = {graph.tensors[index].name.decode() for index in graph.outputs}
     by_position = {layer.operator.position: layer for layer in layers}
     found = []
-    for before in by_position.values():
-        if before.activation == "other":
+    for tensors in groups(every, _LINEAR):
+        inside = [one for one in every if one.type in _LINEAR and tensors & {*one.inputs, *one.outputs}]
+        writers = [one for one in every if one not in inside and tensors & set(one.outputs)]
+        readers = [one for one in every if one not in inside and tensors & set(one.inputs)]
+        written = {name for one in (*inside, *writers) for name in one.outputs}
+        # A sum with a constant would need the constant scaled, and a clipping sum can't be.
+        scalable = all(_passes(model, one) for one in inside) and tensors <= written and not tensors & given
+        if (
+            not writers
+            or not readers
+            or not scalable
+            or any(one.position not in by_position for one in (*writers, *readers))
+        ):
             continue
-        name = before.operator.outputs[0]
-        while True:
-            readers = [operator for operator in every if name in operator.inputs]
-            if len(readers) != 1 or name in given:
-                break
-            if readers[0].position in by_position:
-                found.append((before, by_position[readers[0].position]))
-                break
-            if readers[0].type not in _LINEAR:
-                break
-            name = readers[0].outputs[0]
+        joint = _Joint(tensors, *([by_position[one.position] for one in ends] for ends in (writers, readers)))
+        if all(layer.activation != "other" for layer in joint.writers):
+            found.append(joint)
     return found
 
 
-def _largest(content: bytes, inputs: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
-    """Give the largest magnitude of each channel, the last axis."""
-    wanted, found = set(names), dict[str, Array]()
+def _passes(model: Any, operator: Operator) -> bool:
+    if operator.type != "ADD":
+        return True
+    options = model.subgraphs[0].operators[operator.position].builtinOptions
+    return not operator.constants and options.fusedActivationFunction in PASSED_ACTIVATIONS
+
+
+def _channels(joint: _Joint, held: Mapping[str, Array], largest: Mapping[str, Array]) -> Array | None:
+    """Give the largest magnitude of each channel, or None where the layers don't agree on what a channel is."""
+    for layer in (*joint.writers, *joint.readers):
+        if layer.weights not in held or (layer.bias and layer.bias not in held):
+            return None
+    sizes = {held[layer.weights].shape[layer.axis] for layer in joint.writers}
+    size = sizes.pop()
+    if sizes or any(held[layer.weights].shape[-1] % size for layer in joint.readers):
+        return None
+    if any(len(largest[name]) % size for name in joint.tensors):
+        return None
+    return np.max([largest[name].reshape(-1, size).max(axis=0) for name in joint.tensors], axis=0)  # type: ignore[no-any-return]
+
+
+def _largest(content: bytes, inputs: Mapping[str, Array], names: set[str]) -> dict[str, Array]:
+    """Give the largest magnitude along the last axis."""
+    found: dict[str, Array] = {}
     for batch in observe(content, inputs):
-        for name in wanted & batch.keys():
+        for name in names & batch.keys():
             values = np.abs(batch[name]).reshape(-1, batch[name].shape[-1]).max(axis=0)
             found[name] = np.maximum(found[name], values) if name in found else values
     return found

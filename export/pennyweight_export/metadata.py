@@ -206,7 +206,10 @@ class _Writer:
         return self._table({1: member}, small={0: kind})
 
     def _table(
-        self, offsets: Mapping[int, int], small: Mapping[int, int] | None = None, numbers: Mapping[int, int] | None = None
+        self,
+        offsets: Mapping[int, int],
+        small: Mapping[int, int] | None = None,
+        numbers: Mapping[int, int] | None = None,
     ) -> int:
         """Write a table of offsets, 8-bit numbers (enumerations, unions' kinds) and 32-bit numbers by slot."""
         self._builder.StartObject(max([*offsets, *(small or ()), *(numbers or ()), -1]) + 1)

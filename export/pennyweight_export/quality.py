@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,20 +50,26 @@ class Quality(NamedTuple):
         return 1 - self.agreement <= gate.disagreement
 
 
-def with_blends(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
-    """Add to each sample a blend of it with another, (1 − a) × sample + a × other with a up to a half.
+def with_blends(inputs: Mapping[str, Array], labels: Array | None, seed: int) -> tuple[dict[str, Array], Array | None]:
+    """Add to each sample a blend of it with another, (1 − a) × sample + a × other with a up to a half; mix them up.
 
     A model is sure of the samples that it was trained on, so quantisation flips hardly any of them. Blends lie between
     classes, where new samples lie that are hard; on the digit networks, samples and blends together put techniques in
     the order in which the test part puts them, and flip somewhat more. The blended are float32, or rounded to uint8.
     Whole numbers of other types name things (words, rows), and what lies between two of them means nothing.
+
+    Returns:
+        The samples, and their class numbers, −1 for blends.
     """
     random = np.random.default_rng(seed)
     rows = len(next(iter(inputs.values())))
-    other, share = random.permutation(rows), random.uniform(0, MOST_OF_OTHER, rows)
     if any(array.dtype not in (np.float32, np.uint8) for array in inputs.values()):
-        return dict(inputs)
-    return {name: np.concatenate([array, _blended(array, array[other], share)]) for name, array in inputs.items()}
+        return dict(inputs), labels
+    other, share, order = random.permutation(rows), random.uniform(0, MOST_OF_OTHER, rows), random.permutation(2 * rows)
+    mixed = {
+        name: np.concatenate([array, _blended(array, array[other], share)])[order] for name, array in inputs.items()
+    }
+    return mixed, None if labels is None else np.concatenate([labels, np.full(rows, -1)])[order]
 
 
 def _blended(one: Array, other: Array, share: Array) -> Array:
@@ -74,38 +81,61 @@ def _blended(one: Array, other: Array, share: Array) -> Array:
 class HeldOut:
     """Held-out samples with the float model's answers: what files are measured on."""
 
-    def __init__(self, content: bytes, inputs: Mapping[str, Array], labels: Array | None, classifier: bool) -> None:
-        """Answer ``inputs`` with the float file ``content``.
+    def __init__(
+        self,
+        content: bytes,
+        inputs: Mapping[str, Array],
+        labels: Array | None,
+        classifier: bool,
+        wanted: Sequence[Array] | None = None,
+    ) -> None:
+        """Answer ``inputs`` with the float file ``content``, or take its answers as ``wanted``.
 
         Args:
             content: the float file.
             inputs: samples by the input tensor's name, or under "" for the only one.
-            labels: class numbers of the first of them.
+            labels: their class numbers, −1 where there is none.
             classifier: whether the only output names one class.
+            wanted: the float file's outputs.
         """
         self.inputs = inputs
-        self._wanted = answers(content, inputs)
+        self._content = content
+        self._wanted = answers(content, inputs) if wanted is None else list(wanted)
         self._labels = labels if classifier else None
-        self._classifier = classifier
-        self._chosen = chosen_classes(next(iter(self._wanted.values()))) if classifier else None
+        self._chosen = chosen_classes(self._wanted[0]) if classifier else None
 
     @property
     def rows(self) -> int:
         """How many samples there are."""
         return len(next(iter(self.inputs.values())))
 
+    def first(self, rows: int) -> HeldOut:
+        """Give the first of them alone."""
+        return HeldOut(
+            self._content,
+            {name: array[:rows] for name, array in self.inputs.items()},
+            None if self._labels is None else self._labels[:rows],
+            self._chosen is not None,
+            [array[:rows] for array in self._wanted],
+        )
+
     def measure(self, content: bytes) -> Quality:
-        """Answer with a quantised file of the same inputs and outputs, and compare."""
-        got = answers(content, self.inputs)
-        error = max(_relative(one, wanted) for one, wanted in zip(got.values(), self._wanted.values(), strict=True))
-        if not self._classifier:
+        """Answer with a quantised file of the same inputs and outputs, and compare; one that can't run is all error."""
+        try:
+            got = answers(content, self.inputs)
+        except (RuntimeError, ValueError):  # what the interpreter raises when it refuses a file
+            return Quality(math.inf, None if self._chosen is None else 0.0, None)
+        error = max(_relative(one, wanted) for one, wanted in zip(got, self._wanted, strict=True))
+        if self._chosen is None:
             return Quality(error, None, None)
-        chosen = chosen_classes(next(iter(got.values())))
-        accuracy = None if self._labels is None else float(np.mean(chosen[: len(self._labels)] == self._labels))
+        chosen, accuracy = chosen_classes(got[0]), None
+        if self._labels is not None and (self._labels >= 0).any():
+            labelled = self._labels >= 0
+            accuracy = float(np.mean(chosen[labelled] == self._labels[labelled]))
         return Quality(error, float(np.mean(chosen == self._chosen)), accuracy)
 
 
-def answers(content: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def answers(content: bytes, inputs: Mapping[str, Array]) -> list[Array]:
     """Give a file's float32 outputs on samples by the input tensor's name, in the order of the file."""
     interpreter = _interpreter(content)
     parts: list[list[Array]] = []
@@ -114,7 +144,7 @@ def answers(content: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
         _feed(interpreter, {name: array[start : start + ROWS] for name, array in inputs.items()})
         interpreter.invoke()
         parts.append([interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()])
-    return {str(index): np.concatenate(arrays) for index, arrays in enumerate(zip(*parts, strict=True))}
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def microseconds(content: bytes, inputs: Mapping[str, Array], calls: int = 51) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -72,14 +72,23 @@ def clipped_below(ranges: Ranges, name: str, share: float) -> Ranges:
     return {**ranges, name: (low + share * (high - low), high)}
 
 
-def groups(operators: Iterable[Operator]) -> list[set[str]]:
-    """Give the sets of tensors that share a scale: joined by operators that hand values on as they are."""
+def clipped_at(ranges: Ranges, name: str, limit: float) -> Ranges:
+    """Give the ranges with one tensor's cut off beyond ±``limit``."""
+    low, high = ranges[name]
+    return {**ranges, name: (max(low, -limit), min(high, limit))}
+
+
+def groups(operators: Iterable[Operator], joining: Container[str] = PASSING) -> list[set[str]]:
+    """Give the sets of tensors that operators of the types ``joining`` join.
+
+    By default these hand values on as they are, so that a set shares one scale.
+    """
     found: dict[str, set[str]] = {}
     for operator in operators:
         names = (*operator.inputs, *operator.outputs)
         for name in names:
             found.setdefault(name, {name})
-        if operator.type in PASSING:
+        if operator.type in joining:
             together = set().union(*(found[name] for name in names))
             for name in together:
                 found[name] = together

@@ -15,7 +15,7 @@ import numpy as np
 
 from .arrays import Array
 from .quantizer import observe
-from .weights import Layer, constants, weighted_layers, with_constants
+from .weights import Layer, constants, weighted_layers
 
 LEVELS = 127  # int8 weights are symmetric: −128 is never used
 # Of the mean of the moments' diagonal, added to it: the paper's own figure.
@@ -27,15 +27,18 @@ POSITIONS = 20_000
 
 
 class Rounded(NamedTuple):
-    """A float file whose weights lie on int8's grid, and each weight tensor's largest magnitude per channel."""
+    """A layer's constants by name, the weights on int8's grid, and what 127 stands for in each channel."""
 
-    content: bytes
-    bounds: dict[str, Array]
-    layers: tuple[str, ...]
+    constants: dict[str, Array]
+    weights: str
+    bound: Array
 
 
-def compensated(content: bytes, inputs: Mapping[str, Array], seed: int = 0) -> Rounded:
+def compensated(content: bytes, inputs: Mapping[str, Array], seed: int = 0) -> dict[str, Rounded]:
     """Round the weights of every layer to its own int8 grid, with compensation and corrected biases.
+
+    Returns:
+        By the operator's scope, what takes the place of its constants.
 
     Args:
         content: a float file.
@@ -46,18 +49,18 @@ def compensated(content: bytes, inputs: Mapping[str, Array], seed: int = 0) -> R
     held = constants(content, {name for layer in layers for name in (layer.weights, layer.bias) if name})
     layers = [layer for layer in layers if layer.weights in held and _inputs_per_output(layer, held) <= MOST_INPUTS]
     moments = _moments(content, layers, held, inputs, seed)
-    new, bounds = {}, {}
+    found = {}
     for layer in layers:
         weights, (squares, means) = held[layer.weights], moments[layer.weights]
         columns = as_columns(layer, weights)
         bound = np.abs(columns).max(axis=-1)
         rounded = np.stack([_round(*group) for group in zip(columns, squares, bound, strict=True)])
-        new[layer.weights] = from_columns(layer, rounded, weights.shape)
-        bounds[layer.weights] = bound.reshape(-1)
+        new = {layer.weights: from_columns(layer, rounded, weights.shape)}
         if layer.bias in held:
             lost = np.einsum("gok,gk->go", columns - rounded, means).reshape(-1)
             new[layer.bias] = (held[layer.bias] + lost).astype(np.float32)
-    return Rounded(with_constants(content, new), bounds, tuple(layer.weights for layer in layers))
+        found[layer.operator.scope] = Rounded(new, layer.weights, bound.reshape(-1))
+    return found
 
 
 def as_columns(layer: Layer, weights: Array) -> Array:

@@ -15,6 +15,8 @@ from .tflite_file import pack_tflite, parse_tflite
 
 _NO_ACTIVATION = schema.ActivationFunctionType.NONE
 _RELU = schema.ActivationFunctionType.RELU
+# A positive factor passes through these.
+PASSED_ACTIVATIONS = {_NO_ACTIVATION, _RELU}
 # The axis of the weights along which each output channel has its own scale.
 CHANNEL_AXIS = {"FULLY_CONNECTED": 0, "CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 
