@@ -15,8 +15,8 @@ KEPT = 50_000
 SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)
 # These hand values on as they are, so that what they read and write shares one scale.
 PASSING = {
-    "RESHAPE", "MAX_POOL_2D", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "SLICE", "STRIDED_SLICE", "GATHER", "PAD",
-    "RESIZE_NEAREST_NEIGHBOR", "SPLIT", "UNPACK", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "REVERSE_V2",
+    "RESHAPE", "MAX_POOL_2D", "REDUCE_MAX", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "SLICE", "STRIDED_SLICE", "GATHER",
+    "PAD", "RESIZE_NEAREST_NEIGHBOR", "SPLIT", "UNPACK", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "REVERSE_V2",
 }  # fmt: skip
 
 
