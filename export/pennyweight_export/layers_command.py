@@ -21,7 +21,7 @@ PICTURES = (".png", ".svg", ".pdf")
 HEADER = ["layer", "operator", "computes in", "error alone", "answers kept", "error up to it"]
 NOTE = (
     "error alone: of the model's output with this layer alone quantised; error up to it: of this layer's output with\n"
-    "all before it quantised too. Each is RMS over the standard deviation of the float model's, on the bundle's samples."
+    "all before it quantised too. Each is RMS over the standard deviation of the float model's values."
 )
 JsonObject = dict[str, Any]
 

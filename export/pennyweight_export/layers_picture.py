@@ -56,7 +56,7 @@ def layers_picture(result: dict[str, Any], suffix: str) -> bytes:
         axes.set_title(f"{result['artifact']} of {result['bundle']}: error that quantisation brings", pad=12)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.legend(frameon=False, loc="lower right")
+        figure.legend(frameon=False, loc="outside lower center", ncols=2)
         picture = io.BytesIO()
         figure.savefig(picture, format=suffix[1:])
     return picture.getvalue()
