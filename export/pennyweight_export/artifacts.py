@@ -18,7 +18,7 @@ from .graph import Graph
 from .interface import Input, Interface
 from .metadata import About, with_onnx_metadata, with_tflite_metadata
 from .onnx_file import OPSET, convert_onnx, read_onnx
-from .onnx_quantizer import halve, quantise_dynamic, quantise_static
+from .onnx_quantizer import KEPT_FLOAT, halve, quantise_dynamic, quantise_static
 from .quantizer import Kind, minimum_maximum, quantise, with_uint8_input
 from .recipes import Recipe
 from .tflite_converter import convert_dynamic, convert_float16, convert_float32, convert_integer
@@ -138,7 +138,9 @@ TOOLS: dict[str, tuple[Tool, ...]] = {
     ),
     "float32.onnx": (_onnx(lambda made: made.float32_onnx, "tf2onnx"),),
     "float16.onnx": (_onnx(lambda made: halve(made.float32_onnx)),),
-    "dynamic-int8.onnx": (_onnx(lambda made: quantise_dynamic(made.float32_onnx), weights="per channel"),),
+    "dynamic-int8.onnx": (
+        _onnx(lambda made: quantise_dynamic(made.float32_onnx), weights="per channel", activations="one range a batch"),
+    ),
     "int8.onnx": (_onnx(Converters.static_onnx, format="QDQ", weights="per channel", **_INNER),),
 }
 
@@ -226,15 +228,19 @@ def describe(recipe: Recipe, interface: Interface, facts: FileFacts, converter: 
 
 
 def _reason(recipe: Recipe, facts: FileFacts, operator: str, converter: dict[str, Any]) -> str:
-    """Say why an operator of a quantised artifact computes in float."""
+    """Say why an operator of a quantised artifact computes in float, and of how many that is so."""
+    count, total = facts.float_operators[operator], facts.operators[operator]
+    which = "" if count == total else f"{count} of {total}: "
     weights = {layer.weights for layer in facts.layers if layer.operator == operator and layer.in_float}
+    if recipe.integer and operator in KEPT_FLOAT:
+        return f"{which}left in float32: in integers it would round the answers to 1/256"
     if recipe.integer:
-        return f"{converter['tool']} kept it in float32: it writes no integer kernel for it"
+        return f"{which}{converter['tool']} kept it in float32: it writes no integer kernel for it"
     if recipe.weights in weights:
-        return f"{recipe.weights} is how its weights are stored; the engine computes with them in float32"
-    if weights:
-        return f"{converter['tool']} left its weights in float32: too few to gain by"
-    return "activations are float32 between the layers with weights"
+        return f"{which}its weights are stored as {recipe.weights}; the engine computes with them in float32"
+    if weights - {None}:
+        return f"{which}{converter['tool']} left its weights in float32: too few to gain by"
+    return f"{which}activations are float32 between the layers with weights"
 
 
 def _fact(facts: tuple[TensorFact, ...], key: str, artifact: str) -> TensorFact:

@@ -37,8 +37,8 @@ def choose(
 ) -> tuple[list[Choice], list[Gap]]:
     """Choose one candidate for each recipe, and name the recipes that have none.
 
-    The one that passes on most engines; then that is undecided, rather than wrong, on most; then the one whose worst
-    engine answers most like the original; then the smaller one.
+    The one that passes on most engines; then that is undecided on most; then that is wrong on fewest, as an engine
+    that refuses a file does less harm; then the one whose worst engine answers most like the original; then the first.
 
     Args:
         recipes: what was to be made.
@@ -52,7 +52,7 @@ def choose(
         if not made:
             gaps.append(Gap(recipe.name, "; ".join(dict.fromkeys(candidate.reason for candidate in rivals))))
             continue
-        best = max(made, key=lambda candidate: _merit(candidate, _tried(candidate, trials)))
+        best = max(made, key=lambda candidate: _merit(_tried(candidate, trials)))
         assert best.spec is not None
         tried = tuple(_tried(best, trials))
         converter = dict(best.converter)
@@ -71,12 +71,12 @@ def likeness(record: EngineRecord) -> float | None:
     return None if not errors or None in errors else -float(max(errors))
 
 
-def _merit(candidate: Candidate, trials: Sequence[Trial]) -> tuple[float, ...]:
+def _merit(trials: Sequence[Trial]) -> tuple[float, ...]:
     records = [trial.record for trial in trials]
     verdicts = [record.verdict for record in records]
     alike = [likeness(record) for record in records if record.verdict in ("pass", "inconclusive")]
     worst = min((value for value in alike if value is not None), default=float("-inf"))
-    return verdicts.count("pass"), verdicts.count("inconclusive"), worst, -len(candidate.content)
+    return verdicts.count("pass"), verdicts.count("inconclusive"), -verdicts.count("fail"), worst
 
 
 def _tried(candidate: Candidate, trials: Mapping[str, Sequence[Trial]]) -> Sequence[Trial]:

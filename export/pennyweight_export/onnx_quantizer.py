@@ -78,6 +78,8 @@ def quantise_static(content: bytes, samples: Arrays, uint8_inputs: bool) -> byte
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
+                # Or a Reshape or MaxPool that comes first stays in float, and the input with it.
+                extra_options={"ForceQuantizeNoInputCheck": True},
             )
         model = onnx.load_model(place)
     _keep_last_results(model)

@@ -44,7 +44,7 @@ def pack_tflite(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-class _Builder(flatbuffers.Builder):
+class _Builder(flatbuffers.Builder):  # type: ignore[misc]
     """Aligns vectors of bytes as the schema wants its buffers, to 16; its Python code for packing doesn't."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803  the library's own
@@ -122,7 +122,7 @@ class _Reader:
         return None
 
     def _dtype(self, index: int) -> str:
-        return _DTYPES[self._tensors[index].type]
+        return str(_DTYPES[self._tensors[index].type])
 
 
 def _operator_name(code: Any) -> str:

@@ -49,7 +49,7 @@ def try_engines(
             notice(f"trying {len(names)} {'file' if len(names) == 1 else 'files'} on {engine}")
             work[engine] = names
         else:
-            notice(f"{engine} isn't installed, so {', '.join(names)} were not tried on it")
+            notice(f"{engine} isn't installed; not tried on it: {', '.join(names)}")
     trials: dict[str, list[Trial]] = {spec.name: [] for spec in artifacts}
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         jobs = {engine: pool.submit(_try_all, bundle, names, engine, gate) for engine, names in work.items()}
