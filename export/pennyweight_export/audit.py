@@ -26,7 +26,7 @@ UNEVEN = 100.0
 SATURATED = {"TANH": 3.0, "LOGISTIC": 6.0}
 FIXED = {"SOFTMAX", "LOGISTIC", "TANH"}
 RESAMPLES = 100
-MOST_LISTED = 20
+MOST_LISTED = 10
 
 
 class Audit(NamedTuple):
@@ -79,7 +79,7 @@ def audit(
         "constant_tensors": len(tensors) - len(moving),
         "halves": _summary(halves),
         "bootstrap": _summary(bootstrap),
-        "clipped": dict(list(clipped.items())[:MOST_LISTED]),
+        "clipped": {_short(name): share for name, share in list(clipped.items())[:MOST_LISTED]},
         "compared_with": len(next(iter(others.values()))) if others else 0,
     }
     warnings = _about_samples(samples, moving, every)
@@ -114,8 +114,8 @@ def _tensors(content: bytes, samples: Mapping[str, Array]) -> dict[str, _Tensor]
             if values.dtype == np.float32 and values.size:
                 rows = values.reshape(len(values), -1)
                 channels = np.abs(values.reshape(-1, values.shape[-1])).max(axis=0)
-                some = random.choice(rows.reshape(-1), min(rows.size, 20_000), replace=False)
-                parts.setdefault(name, []).append((rows.min(axis=1), rows.max(axis=1), channels, some))
+                drawn = random.choice(rows.reshape(-1), min(rows.size, 20_000), replace=False)
+                parts.setdefault(name, []).append((rows.min(axis=1), rows.max(axis=1), channels, drawn))
     found = {}
     for name, batches in parts.items():
         lows, highs, channels, some = zip(*batches)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +85,7 @@ def layer_errors(
     return tuple(errors)
 
 
-def layer_names(layers: list[Operator]) -> dict[str, str]:
+def layer_names(layers: Sequence[Operator]) -> dict[str, str]:
     """Give readable names by scope: the Keras layer's, where the tensor's name holds it, each one once."""
     names: dict[str, str] = {}
     for one in layers:

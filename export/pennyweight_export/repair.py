@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .arrays import Array
 from .equalise import equalised
 from .quality import Gate, HeldOut, Quality
@@ -44,6 +46,7 @@ def repair(
     notice: Callable[[str], None] = lambda text: None,
     best: bool = False,
     budget: float = BUDGET_S,
+    more: Mapping[str, Array] | None = None,
 ) -> Repaired:
     """Search for a quantisation that keeps the gate on held-out samples.
 
@@ -55,15 +58,27 @@ def repair(
         notice: told of each step.
         best: go on after the gate holds, as long as widening helps.
         budget: seconds after which the best so far is taken.
+        more: further calibration samples, tried where ``samples`` alone don't do.
 
     Raises:
         PennyweightError: not even plain int8 can be made of the file.
     """
     search = Search(content, samples, held_out, gate, notice, best, budget)
+    if more and not search.done:
+        _more_samples(search, more)
     for step in (_equalise, _cut_ranges, _round, widen):
         if not search.done:
             step(search)
     return Repaired(search.plan, search.quality, search.holds, search.log)
+
+
+def _more_samples(search: Search, more: Mapping[str, Array]) -> None:
+    started = time.monotonic()
+    search.samples = {name: np.concatenate([array, more[name]]) for name, array in search.samples.items()}
+    found = spreads(search.plan.content, search.samples)
+    rows = len(next(iter(search.samples.values())))
+    if search.consider(f"ranges of {rows:,} samples", search.plan._replace(ranges=whole(found)), started):
+        search.found = found
 
 
 def _equalise(search: Search) -> None:

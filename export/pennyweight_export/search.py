@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pennyweight.errors import PennyweightError
 
 from .arrays import Array
+from .layers import layer_names
 from .quality import Gate, HeldOut, Quality, microseconds
 from .quantizer import Kind, Operator, Ranges, operators, quantise
 from .ranges import groups, spreads, whole
@@ -59,6 +60,7 @@ class Search:
         self.samples, self.held_out, self.gate, self.best = samples, held_out, gate, best
         self.log: list[dict[str, Any]] = []
         self.operators = operators(content)
+        self.names = layer_names(self.operators)
         self.groups = groups(self.operators)
         self.found = spreads(content, samples)
         self._notice = notice
@@ -138,7 +140,7 @@ class Search:
             "seconds": round(time.monotonic() - started, 1),
             "error": round(quality.error, 6) if runs else None,
             "agreement": quality.agreement,
-            "accuracy": quality.accuracy,
+            "drop": quality.drop,
         }
         self.log.append(entry)
         self._notice(log_line(entry))

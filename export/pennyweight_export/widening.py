@@ -32,6 +32,8 @@ def widen(search: Search) -> None:
         return
     held_out = _affordable(search, start)
     kinds = _narrowed(search, held_out, units, start)
+    if set(kinds.values()) == {"float"}:
+        return  # that would be float32 once more
     if not search.best:
         kinds = _faster(search, held_out, units, kinds)
     _replay(search, units, kinds, started)
@@ -94,9 +96,9 @@ def _narrowed(
     """Put operators back to int8, or from float to int16, the cheapest first, as long as the gate holds."""
     costs = {}
     for scope in units:
-        built = search.built(_plan(search.plan, units, {**start, scope: "int8"}))
         if search.late:
             return dict(start)
+        built = search.built(_plan(search.plan, units, {**start, scope: "int8"}))
         if built is not None:
             costs[scope] = held_out.measure(built).error
     kinds = dict(start)
@@ -120,13 +122,21 @@ def _narrowed(
 def _faster(
     search: Search, held_out: HeldOut, units: Mapping[str, list[Operator]], kinds: dict[str, Kind]
 ) -> dict[str, Kind]:
-    """Take float for what was int16 where that is much faster and good enough."""
-    wide = [scope for scope, kind in kinds.items() if kind == "int16"]
-    other: dict[str, Kind] = {**kinds, **dict.fromkeys(wide, "float")}
-    one, two = (search.built(_plan(search.plan, units, each)) for each in (kinds, other))
-    if not wide or one is None or two is None or not held_out.measure(two).holds(search.gate):
-        return kinds
-    return other if microseconds(two, held_out.inputs) < FASTER * microseconds(one, held_out.inputs) else kinds
+    """Take float for operators in int16 where that is much faster, and good enough."""
+    chosen = dict(kinds)
+    built = search.built(_plan(search.plan, units, chosen))
+    time_now = microseconds(built, held_out.inputs) if built else 0.0
+    for scope in [scope for scope, kind in kinds.items() if kind == "int16"]:
+        other: dict[str, Kind] = {**chosen, scope: "float"}
+        built = (
+            None if search.late or set(other.values()) == {"float"} else search.built(_plan(search.plan, units, other))
+        )
+        if built is None or not held_out.measure(built).holds(search.gate):
+            continue
+        then = microseconds(built, held_out.inputs)
+        if then < FASTER * time_now:
+            chosen, time_now = other, then
+    return chosen
 
 
 def _replay(search: Search, units: Mapping[str, list[Operator]], kinds: Mapping[str, Kind], started: float) -> None:
@@ -145,7 +155,9 @@ def _replay(search: Search, units: Mapping[str, list[Operator]], kinds: Mapping[
             return
         quality, scope, candidate, built = min(tried, key=lambda one: one[0].error)
         done[scope] = left.pop(scope)
-        search.record(f"{title(units[scope])} in {done[scope]}", built, quality, seconds, kept=True)
+        search.record(
+            f"{search.names[scope]} ({_type(units[scope])}) in {done[scope]}", built, quality, seconds, kept=True
+        )
         search.plan, search.quality, seconds = candidate, quality, time.monotonic()
 
 
@@ -154,7 +166,5 @@ def _plan(plan: Plan, units: Mapping[str, list[Operator]], kinds: Mapping[str, K
     return plan._replace(kinds=by_operator)
 
 
-def title(unit: list[Operator]) -> str:
-    """Name an operator by its type and its layer."""
-    main = next((one for one in unit if one.type not in PASSING), unit[0])
-    return f"{main.type} {main.outputs[0].split(';')[0]}"
+def _type(unit: list[Operator]) -> str:
+    return next((one for one in unit if one.type not in PASSING), unit[0]).type
