@@ -13,6 +13,8 @@ from pennyweight.errors import InputError
 from pennyweight_data import Dataset, load_data, make_dataset
 
 Array = npt.NDArray[Any]
+# Parts of a file that take more stay in it, and are read piece by piece.
+MEMORY = 64 * 2**20
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -26,7 +28,7 @@ def read_arrays(data: Any) -> Dataset:
         InputError: an array is missing, empty, of an unusable dtype, holds NaN or infinity, or shapes disagree.
     """
     if isinstance(data, (str, os.PathLike)):
-        data = load_data(os.fspath(data))
+        data = load_data(os.fspath(data), memory=MEMORY)
     if not isinstance(data, Dataset):
         missing = [part for part in PARTS if getattr(data, part, None) is None]
         if missing:
@@ -40,10 +42,13 @@ def with_shape(data: Dataset, shape: tuple[int | None, ...]) -> Dataset:
     """Add or drop a last axis of 1 (the channel of gray pictures) where that gives samples of the model's shape."""
     have = data.x_train.shape[1:]
     if (*have, 1) == shape:
-        return replace(data, x_train=data.x_train[..., None], x_test=data.x_test[..., None])
-    if have == (*shape, 1):
-        return replace(data, x_train=data.x_train[..., 0], x_test=data.x_test[..., 0])
-    return data
+        have = (*have, 1)
+    elif have == (*shape, 1):
+        have = have[:-1]
+    else:
+        return data
+    x_train, x_test = (array.reshape(len(array), *have) for array in (data.x_train, data.x_test))
+    return replace(data, x_train=x_train, x_test=x_test)
 
 
 def _in_model_dtypes(data: Dataset) -> Dataset:
