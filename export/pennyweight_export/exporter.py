@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 import pennyweight
 from pennyweight.bundle import EVALUATION_NAME, GOLDEN_NAME, SUFFIX, Bundle, open_bundle
 from pennyweight.errors import UsageError
-from pennyweight.manifest import MANIFEST_NAME, ArtifactSpec, FileRecord, ImagePreparation, Manifest, dump_manifest
+from pennyweight.manifest import MANIFEST_NAME, ArtifactSpec, ImagePreparation, Manifest, dump_manifest
 from pennyweight.parity import CONFIDENCE, MAX_DROP
 from pennyweight.samples import Samples, pack_samples
 from pennyweight.tallies import chosen_classes
@@ -134,7 +133,7 @@ def export(
             licence=dataset.licence,
         )
         _write_manifest(staging, manifest)
-        manifest = _with_trials(staging, manifest, notice)._replace(files=_files(staging))
+        manifest = _with_trials(staging, manifest, notice)._replace(files=staging.files())
         staging.write(CARD_NAME, model_card(manifest, dataset).encode())
         if evaluation == "none":
             staging.remove(EVALUATION_NAME)
@@ -199,13 +198,4 @@ def _tolerance(spec: ArtifactSpec, trials: Sequence[Trial]) -> float:
 
 
 def _write_manifest(staging: Staging, manifest: Manifest) -> None:
-    staging.write(MANIFEST_NAME, dump_manifest(manifest._replace(files=_files(staging))))
-
-
-def _files(staging: Staging) -> dict[str, FileRecord]:
-    files = {}
-    for path in sorted(staging.folder.iterdir()):
-        if path.name != MANIFEST_NAME:
-            content = path.read_bytes()
-            files[path.name] = FileRecord(hashlib.sha256(content).hexdigest(), len(content))
-    return files
+    staging.write(MANIFEST_NAME, dump_manifest(manifest._replace(files=staging.files())))
