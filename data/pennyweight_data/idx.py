@@ -56,7 +56,7 @@ def open_idx(path: Path) -> Rows:
     shape, start = _header(head, str(path))
     if not zipped:
         _check_length(size, shape, start, str(path))
-        return StoredRows(path.open("rb"), str(path), shape, np.uint8, start)
+        return StoredRows(path.open("rb", buffering=0), str(path), shape, np.uint8, start)
 
     def opened() -> IO[bytes]:
         stream = _stream(path, zipped)

@@ -100,6 +100,8 @@ def _common_shape(paths: list[Path]) -> tuple[int, ...]:
 class _Decoded(Rows):
     """Pictures that are decoded when they are asked for."""
 
+    gap_bytes = 0
+
     def __init__(self, paths: list[Path], shape: tuple[int, ...]) -> None:
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)) or min(shape) < 1:
             raise UsageError(f"image shape {shape}: give height and width, and 1 or 3 channels")

@@ -38,7 +38,7 @@ def open_npy(path: Path) -> Array | Rows:
 
     Raise PickledError, another ValueError or EOFError for what is no such file, OSError where it can't be read.
     """
-    file = path.open("rb")
+    file = path.open("rb", buffering=0)
     try:
         header, size = _read_header(file), path.stat().st_size
         if size < header.promised:
@@ -64,7 +64,7 @@ def open_member(path: Path, archive: zipfile.ZipFile, name: str) -> Array | Rows
         if header.fortran or not header.shape:
             return _whole(member, header)
     if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & ENCRYPTED:
-        file = path.open("rb")
+        file = path.open("rb", buffering=0)
         start = _member_start(file, info)
         return StoredRows(file, where, header.shape, header.dtype, start + header.size, info.CRC, start)
 

@@ -32,6 +32,9 @@ class Rows(ABC):
     Reading raises InputError where the source is damaged or was changed meanwhile.
     """
 
+    # Rows no further apart than this are read with what lies between them, which costs less than reading twice.
+    gap_bytes = 4096
+
     def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
         self.shape = shape
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -60,18 +63,15 @@ class Rows(ABC):
             if step == 1:
                 return self._read(start, max(start, stop))
             wanted = np.arange(start, stop, step)
+        found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         order = np.argsort(wanted, kind="stable")
-        ascending = np.asarray(wanted)[order]
-        found = np.empty((len(ascending), *self.shape[1:]), self.dtype)
-        if len(ascending) and ascending[-1] - ascending[0] < 2 * len(ascending):
-            # With few between them, all at once is the shorter way.
-            found[order] = self._read(int(ascending[0]), int(ascending[-1]) + 1)[ascending - ascending[0]]
-            return found
-        # Neighbours are read together.
-        for run in np.split(order, np.flatnonzero(np.diff(ascending) != 1) + 1):
-            if len(run):
-                first = int(wanted[run[0]])
-                found[run] = self._read(first, first + len(run))
+        gap = max(1, self.gap_bytes // max(1, self.nbytes // max(1, len(self))))
+        for start in range(0, len(order), PIECE_ROWS):
+            places = order[start : start + PIECE_ROWS]
+            rows = wanted[places]
+            for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) > gap) + 1):
+                first, last = int(rows[run[0]]), int(rows[run[-1]])
+                found[places[run]] = self._read(first, last + 1)[rows[run] - first]
         return found
 
     def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> Array:
@@ -122,7 +122,7 @@ class _Changed(Rows):
 
     def __init__(self, source: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         super().__init__(shape, dtype)
-        self._source = source
+        self._source, self.gap_bytes = source, source.gap_bytes
 
     def _read(self, start: int, stop: int) -> Array:
         return self._source[start:stop].astype(self.dtype, copy=False).reshape(stop - start, *self.shape[1:])
@@ -133,7 +133,7 @@ class _Picked(Rows):
 
     def __init__(self, source: Rows, indices: Indices) -> None:
         super().__init__((len(indices), *source.shape[1:]), source.dtype)
-        self._source, self._indices = source, indices
+        self._source, self._indices, self.gap_bytes = source, indices, 0
 
     def _read(self, start: int, stop: int) -> Array:
         return self._source[self._indices[start:stop]]
