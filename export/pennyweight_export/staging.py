@@ -220,6 +220,15 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 def _discard(path: Path) -> None:
+    try:
+        _remove(path)
+    except KeyboardInterrupt:
+        # Pressed while cleaning up: that is finished all the same.
+        _remove(path)
+        raise
+
+
+def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
