@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .dataset import Dataset, make_dataset
+from .dataset import Dataset, Values, make_dataset, strata, take_rows
 from .digits import Digits, LabDigits, load_digits, load_lab_digits
 from .quiet import quiet_stderr
-from .rows import Rows, picked, pieces
+from .rows import Rows, pieces
 from .sources import load_data
 from .split import stratified_sample
 
@@ -14,12 +14,14 @@ __all__ = [
     "Digits",
     "LabDigits",
     "Rows",
+    "Values",
     "load_data",
     "load_digits",
     "load_lab_digits",
     "make_dataset",
-    "picked",
     "pieces",
     "quiet_stderr",
+    "strata",
     "stratified_sample",
+    "take_rows",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,15 @@ def whole_labels(name: str, what: str, y: Array) -> Array:
     return y.astype(np.int64)
 
 
-def check_rows(name: str, part: str, x: Array | Rows, y: Array | Rows) -> None:
-    """Refuse inputs and answers of different length; raise InputError."""
-    if len(x) != len(y):
-        raise InputError(f"{name}: x_{part} has {len(x):,} rows, y_{part} {len(y):,}; they must be as many")
+def check_rows(name: str, inputs: Mapping[str, Array | Rows], answers: Mapping[str, Array | Rows]) -> None:
+    """Refuse inputs and answers, by name, of different length; raise InputError."""
+    arrays = {**inputs, **answers}
+    first = next(iter(arrays))
+    for what, array in arrays.items():
+        if len(array) != len(arrays[first]):
+            raise InputError(
+                f"{name}: {first} has {len(arrays[first]):,} rows, {what} {len(array):,}; they must be as many"
+            )
 
 
 def check_labels(name: str, what: str, y: Array, classes: int) -> None:

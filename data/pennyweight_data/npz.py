@@ -1,4 +1,7 @@
-"""Data sets in one ``.npz`` file, in Keras' own convention: ``x_train y_train x_test y_test``."""
+"""Data sets in one ``.npz`` file, in Keras' own convention: ``x_train y_train x_test y_test``.
+
+For a model with several inputs or outputs the arrays are called ``x_train/NAME`` and so on.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy.typing as npt
 
 from pennyweight.errors import InputError
 
-from .dataset import Dataset, make_dataset
+from .dataset import Dataset, Values, make_dataset
 from .npy import PickledError, open_member
 from .rows import AGAIN, Rows
 
@@ -29,15 +32,28 @@ def load_npz(path: Path, seed: int, memory: int | None = None) -> Dataset:
     """
     archive = _archive(path)
     have = [name.removesuffix(".npy") for name in archive.namelist()]
-    if not set(TRAIN) <= set(have) or len(set(TEST) & set(have)) == 1:
+    members = {part: _members(have, part) for part in (*TRAIN, *TEST)}
+    found = {part for part, names in members.items() if names}
+    if not set(TRAIN) <= found or len(set(TEST) & found) == 1:
         raise InputError(
             f"{path}: holds {', '.join(have) or 'nothing'}; "
             "it needs x_train and y_train, and both or none of x_test and y_test"
         )
-    arrays = {name: _array(path, archive, name) for name in (*TRAIN, *TEST) if name in have}
+    arrays = {part: _values(path, archive, part, members[part]) for part in members if part in found}
     train = arrays["x_train"], arrays["y_train"]
     test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
     return make_dataset(str(path), train, test, seed=seed, memory=memory)
+
+
+def _members(have: list[str], part: str) -> list[str]:
+    """Give the names of a part's arrays: its own, or those of several inputs or outputs."""
+    return [part] if part in have else [name for name in have if name.startswith(f"{part}/")]
+
+
+def _values(path: Path, archive: zipfile.ZipFile, part: str, names: list[str]) -> Values:
+    if names == [part]:
+        return _array(path, archive, part)
+    return {name.removeprefix(f"{part}/"): _array(path, archive, name) for name in names}
 
 
 def _archive(path: Path) -> zipfile.ZipFile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pennyweight.manifest import ArtifactSpec, EngineRecord, Manifest
+from pennyweight.manifest import ArtifactSpec, EngineRecord, InputSpec, Manifest, OutputSpec
 from pennyweight.tables import markdown_table
 from pennyweight_data import Dataset
 
@@ -29,34 +29,52 @@ def model_card(manifest: Manifest, data: Dataset) -> str:
 
 
 def _what(manifest: Manifest) -> str:
-    (given,), (output,) = manifest.inputs, manifest.outputs
     source, tool = manifest.source, manifest.producer["pennyweight"]
     lines = [
         f"A Keras model of {source['parameters']:,} parameters, exported {manifest.created} by Pennyweight {tool} from "
         f"`{source['name']}` (SHA-256 of its {source['digest_of']}: `{source['sha256'][:16]}…`).",
         "",
-        f"- Input `{given.name}`: {given.dtype} {_shape(given.shape)}"
-        + (f", values {given.range[0]:g} to {given.range[1]:g}" if given.range else ""),
-        f"- Output `{output.name}`: float32 {_shape(output.shape)}, {output.meaning}",
+        *map(_input, manifest.inputs),
+        *map(_output, manifest.outputs),
     ]
-    if given.image:
-        kind = "antialiased " if given.image.antialias else ""
-        lines.append(f"- Pictures become {given.image.colour}, resized {kind}{given.image.resize}, {given.image.fit}")
-    if output.labels:
-        lines.append(f"- Labels: {', '.join(output.labels)}")
+    for given in manifest.inputs:
+        if given.image:
+            kind = "antialiased " if given.image.antialias else ""
+            lines.append(
+                f"- Pictures become {given.image.colour}, resized {kind}{given.image.resize}, {given.image.fit}"
+            )
+    for output in manifest.outputs:
+        if output.labels:
+            whose = f" of `{output.name}`" if len(manifest.outputs) > 1 else ""
+            lines.append(f"- Labels{whose}: {', '.join(output.labels)}")
     return "\n".join(lines)
+
+
+def _input(given: InputSpec) -> str:
+    values = f", values {given.range[0]:g} to {given.range[1]:g}" if given.range else ""
+    return f"- Input `{given.name}`: {given.dtype} {_shape(given.shape)}{values}"
+
+
+def _output(output: OutputSpec) -> str:
+    return f"- Output `{output.name}`: float32 {_shape(output.shape)}, {output.meaning}"
 
 
 def _data(manifest: Manifest, data: Dataset) -> str:
     used = manifest.evaluation["samples"] if manifest.evaluation else 0
     return (
-        f"`{data.name}`: {len(data.x_train):,} training and {len(data.x_test):,} test samples ({data.split_note}). "
+        f"`{data.name}`: {data.train_rows:,} training and {data.test_rows:,} test samples ({data.split_note}). "
         f"Measured on {used:,} test samples, none of which calibrated the quantised artifacts."
     )
 
 
+def names_one_class(manifest: Manifest) -> bool:
+    """Say whether the model's one output names one class of a sample."""
+    output = manifest.outputs[0]
+    return len(manifest.outputs) == 1 and output.labelling == "single" and len(output.shape) == 1
+
+
 def _accuracy(manifest: Manifest) -> str:
-    numbers = manifest.outputs[0].labelling == "none"
+    numbers = not names_one_class(manifest)
     header = ["artifact", "engine", "bytes"]
     header += ["relative error", "largest difference"] if numbers else ["accuracy", "interval", "agreement"]
     rows = []
@@ -95,8 +113,9 @@ def _class_cells(record: EngineRecord) -> list[str]:
 def _number_cells(record: EngineRecord) -> list[str]:
     if not record.figures:
         return ["", ""]
-    output = record.figures["outputs"][0]
-    return ["" if output[key] is None else f"{output[key]:.3g}" for key in ("relative_error", "largest")]
+    outputs = record.figures["outputs"]
+    columns = [[output[key] for output in outputs] for key in ("relative_error", "largest")]
+    return [", ".join("–" if value is None else f"{value:.3g}" for value in column) for column in columns]
 
 
 def _interval(interval: list[float]) -> str:
@@ -112,7 +131,7 @@ def _limits(manifest: Manifest, data: Dataset) -> str:
     lines = [
         f"- The figures hold for samples like those of `{data.name}`; other cameras or other light may do worse.",
         "- It always names one of its labels, also for an input that shows none of them."
-        if manifest.outputs[0].labelling == "single"
+        if names_one_class(manifest)
         else "- Its outputs are numbers; whether an input is like the training data, they don't say.",
         f"- Verdicts were made on {', '.join(engines) or 'no machine'}; elsewhere `pennyweight verify` and "
         "`pennyweight parity` make them anew.",

@@ -9,9 +9,9 @@ import numpy as np
 
 from pennyweight.errors import InputError, UsageError
 from pennyweight.samples import Samples
-from pennyweight_data import Dataset, stratified_sample
+from pennyweight_data import Dataset, strata, stratified_sample, take_rows
 
-from .arrays import Array
+from .arrays import Array, Arrays
 from .interface import Interface
 
 GOLDEN_SAMPLES = 24
@@ -19,14 +19,16 @@ EVALUATION_BYTES = 50 * 10**6
 
 
 class Calibration(NamedTuple):
-    """The samples that quantisation ranges are drawn from, as the interface's input, and their record."""
+    """The samples that quantisation ranges are drawn from, by the interface's inputs, and their record."""
 
-    inputs: Array
+    inputs: Arrays
     record: dict[str, Any]
 
 
-def draw_calibration(data: Dataset, evaluation: Array, samples: int, seed: int) -> Calibration:
+def draw_calibration(data: Dataset, evaluation: Arrays, samples: int, seed: int) -> Calibration:
     """Draw a stratified sample of the training part, without any sample that also is in the evaluation inputs.
+
+    ``data`` and ``evaluation`` are by the interface's names, as ``arrays.fit`` gives them.
 
     Raises:
         UsageError: fewer than one sample was asked for.
@@ -38,8 +40,9 @@ def draw_calibration(data: Dataset, evaluation: Array, samples: int, seed: int) 
     free = np.array([digest not in held_out for digest in digests(data.x_train)])
     if not free.any():
         raise InputError("every training sample is a test sample too; give a test part that took no part in training")
+    answers = strata(data.y_train)
     rows = np.flatnonzero(free)
-    rows = rows[stratified_sample(data.y_train[rows], samples, seed)]
+    rows = rows[stratified_sample(answers[rows], samples, seed)]
     record = {
         "samples": len(rows),
         "seed": seed,
@@ -47,24 +50,29 @@ def draw_calibration(data: Dataset, evaluation: Array, samples: int, seed: int) 
         "method": "stratified by class, minimum and maximum",
         "indices_sha256": hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest(),
         "left_out_as_in_evaluation": int((~free).sum()),
-        "classes": len(np.unique(data.y_train[rows])) if data.y_train.dtype == np.int64 else None,
+        "classes": len(np.unique(answers[rows])) if answers.dtype == np.int64 else None,
     }
-    return Calibration(data.x_train[rows], record)
+    return Calibration(take_rows(data.x_train, rows), record)
 
 
-def draw_evaluation(data: Dataset, interface: Interface, wanted: int | None, seed: int) -> tuple[Array, Array]:
+def draw_evaluation(data: Dataset, interface: Interface, wanted: int | None, seed: int) -> tuple[Arrays, Arrays]:
     """Give inputs and answers of the test part: ``wanted`` of them stratified, or as many as 50 MB hold.
+
+    ``data`` is by the interface's names, as ``arrays.fit`` gives it, and so are the samples.
 
     Raises:
         UsageError: fewer than one sample was asked for.
     """
     if wanted is not None and wanted < 1:
         raise UsageError(f"evaluation with {wanted} samples; ask for at least 1, or none")
-    one = data.x_test[:1].nbytes + 4 * int(np.prod(interface.output.shape)) + 8
+    one = sum(array[:1].nbytes for array in data.x_test.values()) + 8
+    one += sum(4 * int(np.prod(output.spec.shape)) for output in interface.outputs)
     limit = max(1, EVALUATION_BYTES // one) if wanted is None else wanted
-    rows = stratified_sample(data.y_test, limit, seed)
-    answers = data.y_test[rows]
-    return data.x_test[rows], answers if answers.dtype == np.int64 else answers.astype(np.float32)
+    rows = stratified_sample(strata(data.y_test), limit, seed)
+    answers = take_rows(data.y_test, rows)
+    return take_rows(data.x_test, rows), {
+        name: array if array.dtype.kind == "i" else array.astype(np.float32) for name, array in answers.items()
+    }
 
 
 def draw_golden(evaluation: Samples, seed: int) -> Samples:
@@ -72,28 +80,32 @@ def draw_golden(evaluation: Samples, seed: int) -> Samples:
     labels = np.zeros(evaluation.rows) if evaluation.labels is None else evaluation.labels
     rows = stratified_sample(labels, GOLDEN_SAMPLES, seed)
     return Samples(
-        {name: array[rows] for name, array in evaluation.inputs.items()},
-        {name: array[rows] for name, array in evaluation.outputs.items()},
+        take_rows(evaluation.inputs, rows),
+        take_rows(evaluation.outputs, rows),
         None if evaluation.labels is None else evaluation.labels[rows],
     )
 
 
-def seen_by_layers(calibration: Array, interface: Interface) -> Array:
-    """Give calibration inputs as the layers after rescaling see them, float32, spanning a pixel's whole range.
+def seen_by_layers(calibration: Arrays, interface: Interface) -> Arrays:
+    """Give calibration inputs as ``Graph.inner`` takes them, pixels as float32 that span their whole range.
 
     Where no sample holds the darkest or brightest pixel, one corner of a copy is set to it: only so is the input's
     step exactly one pixel, and one corner hardly moves the ranges behind it.
     """
-    if calibration.dtype != np.uint8:
-        return calibration
-    seen = calibration.copy()
+    return {entry.spec.name: _seen(calibration[entry.spec.name], *entry.held) for entry in interface.inputs}
+
+
+def _seen(samples: Array, scale: float, offset: float) -> Array:
+    if samples.dtype != np.uint8:
+        return samples
+    seen = samples.copy()
     for index, end in ((0, 0), (-1, 255)):
         if not (seen == end).any():
             seen[index].flat[index] = end
-    return seen.astype(np.float32) * np.float32(interface.inner_scale) + np.float32(interface.inner_offset)
+    return seen.astype(np.float32) * np.float32(scale) + np.float32(offset)
 
 
-def digests(samples: Array) -> list[bytes]:
-    """Give a digest of each sample's bytes."""
-    rows = np.ascontiguousarray(samples)
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
+def digests(samples: Arrays) -> list[bytes]:
+    """Give a digest of each sample's bytes, of all inputs together."""
+    columns = [np.ascontiguousarray(array) for array in samples.values()]
+    return [hashlib.blake2b(b"".join(row.tobytes() for row in rows), digest_size=16).digest() for rows in zip(*columns)]

@@ -20,7 +20,7 @@ from pennyweight.parity import CONFIDENCE, MAX_DROP
 from pennyweight.samples import Samples, pack_samples
 from pennyweight.tallies import chosen_classes
 
-from .arrays import Array, read_arrays, with_shape
+from .arrays import Arrays, fit, read_arrays
 from .card import CARD_NAME, model_card
 from .source import check_file, open_source
 from .staging import Staging, check_output, staged
@@ -90,7 +90,7 @@ def export(
     check_output(place, force)
     if isinstance(model, (str, os.PathLike)):
         check_file(Path(model))
-    dataset = read_arrays(data)
+    given = read_arrays(data)
     notice("importing TensorFlow")
     # TensorFlow takes seconds to import, and whoever only asks for help shouldn't wait for it.
     from .artifacts import make_artifacts
@@ -99,17 +99,16 @@ def export(
     from .interface import recognise
 
     source = open_source(model)
-    if getattr(source.model, "inputs", None):
-        dataset = with_shape(dataset, tuple(source.model.inputs[0].shape[1:]))
-    interface = recognise(source.model, dataset, labels, scale, offset, image)
-    inputs, answers = draw_evaluation(dataset, interface, _wanted(evaluation, len(dataset.x_test)), seed)
+    interface = recognise(source.model, given, labels, scale, offset, image)
+    dataset = fit(given, interface)
+    inputs, answers = draw_evaluation(dataset, interface, _wanted(evaluation, dataset.test_rows), seed)
     evaluated = _samples(interface, inputs, original_answers(source.model, interface, inputs), answers)
     calibrated = draw_calibration(dataset, inputs, calibration, seed)
     for line in _introduction(interface, evaluated, calibrated.record):
         notice(line)
     golden = draw_golden(evaluated, seed)
     graph = Graph(source.model, interface)
-    require_same(graph, golden.inputs[interface.input.name], golden.outputs[interface.output.name])
+    require_same(graph, golden)
 
     with staged(place, force) as staging:
         artifacts = []
@@ -123,11 +122,11 @@ def export(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             producer=_producer(),
             source=source.record,
-            inputs=(interface.input,),
-            outputs=(interface.output,),
+            inputs=tuple(entry.spec for entry in interface.inputs),
+            outputs=tuple(output.spec for output in interface.outputs),
             files={},
             artifacts=tuple(artifacts),
-            evaluation={"samples": evaluated.rows, "part": "x_test", "of": len(dataset.x_test), "seed": seed},
+            evaluation={"samples": evaluated.rows, "part": "x_test", "of": dataset.test_rows, "seed": seed},
             golden={"samples": golden.rows},
             gate={"max_drop": max_drop, "confidence": confidence},
             licence=dataset.licence,
@@ -150,16 +149,22 @@ def _wanted(evaluation: int | str | None, rows: int) -> int | None:
     return evaluation if isinstance(evaluation, int) else None
 
 
-def _samples(interface: Interface, inputs: Array, outputs: Array, answers: Array) -> Samples:
-    labelled = answers if interface.output.labelling == "single" or answers.dtype != np.int64 else None
-    return Samples({interface.input.name: inputs}, {interface.output.name: outputs}, labelled)
+def _samples(interface: Interface, inputs: Arrays, outputs: Arrays, answers: Arrays) -> Samples:
+    # The format has one array of labels: those of the only output.
+    labels = next(iter(answers.values())) if len(answers) == 1 else None
+    if labels is not None and labels.dtype == np.int64 and interface.outputs[0].spec.labelling != "single":
+        labels = None
+    return Samples(inputs, outputs, labels)
 
 
 def _introduction(interface: Interface, evaluated: Samples, calibration: Mapping[str, Any]) -> list[str]:
-    low, high = interface.seen
-    lines = [f"the model's layers see values from {low:.4g} to {high:.4g}"]
-    if interface.output.labelling == "single" and evaluated.labels is not None:
-        right = int((chosen_classes(evaluated.outputs[interface.output.name]) == evaluated.labels).sum())
+    lines = []
+    for entry in interface.inputs:
+        (low, high), of = entry.seen, f" of {entry.spec.name}" if len(interface.inputs) > 1 else ""
+        lines.append(f"the model's layers see values{of} from {low:.4g} to {high:.4g}")
+    output = interface.outputs[0].spec
+    if len(interface.outputs) == 1 and output.labelling == "single" and evaluated.labels is not None:
+        right = int((chosen_classes(evaluated.outputs[output.name]) == evaluated.labels).sum())
         share = right / evaluated.rows
         lines.append(f"the original is right on {right:,} of {evaluated.rows:,} evaluation samples ({share:.2%})")
     else:

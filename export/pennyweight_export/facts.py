@@ -10,13 +10,17 @@ from pennyweight.manifest import Wire
 
 
 class TensorFact(NamedTuple):
-    """One input or output in a file: its name, shape (−1 where free), dtype, and quantisation where it has one."""
+    """One input or output in a file: its name, shape (−1 where free), dtype, and quantisation where it has one.
+
+    ``key`` is what the file's signature calls it, which is the interface's name.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
+    key: str = ""
 
 
 class FileFacts(NamedTuple):
@@ -65,7 +69,7 @@ def require_asked(
 def _require_wires(artifact: str, asked: tuple[Wire, ...], found: tuple[TensorFact, ...]) -> None:
     by_name = {fact.name: fact for fact in found}
     if len(by_name) != len(asked):
-        raise PennyweightError(f"{artifact}: has {len(by_name)} tensors where {len(asked)} was asked for")
+        raise PennyweightError(f"{artifact}: has {len(by_name)} tensors where {len(asked)} were asked for")
     for wire in asked:
         fact = by_name.get(wire.tensor)
         if fact is None or fact.dtype != wire.dtype:

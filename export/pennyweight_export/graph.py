@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from pennyweight.errors import InputError, PennyweightError
+from pennyweight.manifest import InputSpec
+from pennyweight.samples import Samples
 
 from ._tensorflow import keras, tf
-from .arrays import Array
-from .interface import Interface, KerasModel, is_functional, leading_rescaling
+from .arrays import Array, Arrays
+from .interface import Factor, Input, Interface, KerasModel, is_functional, leading_rescaling
 
 # Float32 rounding of the same sums in another order stays far below this; a wrong graph doesn't.
 SAME = 1e-4
@@ -19,7 +21,10 @@ ROWS = 1024
 
 
 class Graph(tf.Module):  # type: ignore[misc]
-    """A model as two functions: ``whole`` takes the interface's input, ``inner`` what the layers after rescaling see.
+    """A model as two functions: ``whole`` takes the interface's inputs, ``inner`` what quantisation parameters give.
+
+    Both take one tensor for each input, in the interface's order, and give a dictionary of the outputs by name.
+    ``inner`` takes an input after ``Input.held``: what the layers see, where quantisation parameters can hold that.
 
     The variables are the module's own attributes: a converter that doesn't find them tracked writes NaN. The Keras
     model is none, or saving would trace every layer of it again.
@@ -30,26 +35,56 @@ class Graph(tf.Module):  # type: ignore[misc]
         self.interface = interface
         network = inner_network(model, interface)
         self._tracked = [variable.value for variable in network.variables]
-        shape, given, output = (None, *interface.input.shape), interface.input, interface.output.name
 
-        def inner(seen: Any) -> dict[str, Any]:
-            return {output: with_head(network(seen, training=False), interface.head)}
+        def network_on(seen: Sequence[Any]) -> dict[str, Any]:
+            return _answers(network, interface, seen)
 
-        def whole(values: Any) -> dict[str, Any]:
-            return inner(_rescaled(tf.cast(values, tf.float32), interface))
+        def inner(*given: Any) -> dict[str, Any]:
+            return network_on([_inside(values, entry) for values, entry in zip(given, interface.inputs)])
 
-        self.whole = _function(whole, tf.TensorSpec(shape, given.dtype, given.name))
-        self.inner = _function(inner, tf.TensorSpec(shape, tf.float32, given.name))
+        def whole(*given: Any) -> dict[str, Any]:
+            return network_on(
+                [
+                    _scaled(_as_float(values), entry.inner_scale, entry.inner_offset)
+                    for values, entry in zip(given, interface.inputs)
+                ]
+            )
+
+        self.whole = _function(whole, [_tensor_spec(entry.spec, entry.spec.dtype) for entry in interface.inputs])
+        self.inner = _function(inner, [_tensor_spec(entry.spec, _inner_dtype(entry)) for entry in interface.inputs])
 
 
-def _function(body: Callable[[Any], Any], given: Any) -> Any:
+def _function(body: Callable[..., Any], signature: Sequence[Any]) -> Any:
     # Keras' own graphs need no autograph, which reads and rewrites source code for seconds.
-    return tf.function(body, input_signature=[given], autograph=False)
+    return tf.function(body, input_signature=signature, autograph=False)
 
 
-def _rescaled(pixels: Any, interface: Interface) -> Any:
-    scaled = pixels if interface.inner_scale == 1 else pixels * interface.inner_scale
-    return scaled if interface.inner_offset == 0 else scaled + interface.inner_offset
+def _tensor_spec(spec: InputSpec, dtype: str) -> Any:
+    return tf.TensorSpec((None, *spec.shape), dtype, spec.name)
+
+
+def _inner_dtype(entry: Input) -> str:
+    return "int32" if entry.spec.dtype == "int32" else "float32"
+
+
+def _as_float(values: Any) -> Any:
+    return values if values.dtype == tf.int32 else tf.cast(values, tf.float32)
+
+
+def _inside(values: Any, entry: Input) -> Any:
+    return _scaled(values, entry.inner_scale, entry.inner_offset) if entry.in_graph else values
+
+
+def _scaled(values: Any, scale: Factor, offset: Factor) -> Any:
+    scaled = values if np.all(np.equal(scale, 1)) else values * scale
+    return scaled if np.all(np.equal(offset, 0)) else scaled + offset
+
+
+def _answers(model: KerasModel, interface: Interface, values: Sequence[Any]) -> dict[str, Any]:
+    """Call a Keras model on its inputs in order; give its outputs, with heads, by the interface's names."""
+    given = values[0] if len(values) == 1 else keras.tree.pack_sequence_as(model.input, list(values))
+    answers = keras.tree.flatten(model(given, training=False))
+    return {output.spec.name: with_head(answer, output.head) for output, answer in zip(interface.outputs, answers)}
 
 
 def with_head(answers: Any, head: str) -> Any:
@@ -57,32 +92,39 @@ def with_head(answers: Any, head: str) -> Any:
     return {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid, "": tf.identity}[head](answers)
 
 
-def original_answers(model: KerasModel, interface: Interface, inputs: Array) -> Array:
-    """Give the original Keras model's outputs on interface inputs, with the head appended: (n, …) float32.
+def original_answers(model: KerasModel, interface: Interface, inputs: Arrays) -> Arrays:
+    """Give the original Keras model's outputs on interface inputs, by name, with heads appended: (n, …) float32.
 
     Raises:
         InputError: an answer is NaN or infinite.
     """
-    call = tf.function(lambda batch: with_head(model(batch, training=False), interface.head), autograph=False)
-    answers = []
-    for start in range(0, len(inputs), ROWS):
-        batch = inputs[start : start + ROWS]
-        if interface.scale != 1 or interface.offset != 0:
-            batch = batch.astype(np.float32) * np.float32(interface.scale) + np.float32(interface.offset)
-        answers.append(call(tf.constant(batch)).numpy())
-    together: Array = np.concatenate(answers).astype(np.float32)
-    if not np.isfinite(together).all():
+    call = tf.function(lambda *batch: _answers(model, interface, batch), autograph=False)
+    pieces = []
+    for start in range(0, len(next(iter(inputs.values()))), ROWS):
+        batch = [tf.constant(_fed(inputs[entry.spec.name][start : start + ROWS], entry)) for entry in interface.inputs]
+        pieces.append({name: answer.numpy() for name, answer in call(*batch).items()})
+    together = {name: np.concatenate([piece[name] for piece in pieces]).astype(np.float32) for name in pieces[0]}
+    if not all(np.isfinite(answers).all() for answers in together.values()):
         raise InputError("the model itself answers NaN or infinity on evaluation samples; train it again")
     return together
 
 
-def require_same(graph: Graph, inputs: Array, wanted: Array) -> None:
+def _fed(batch: Array, entry: Input) -> Array:
+    """Give samples as the training fed them to the Keras model."""
+    if np.all(np.equal(entry.scale, 1)) and np.all(np.equal(entry.offset, 0)):
+        return batch
+    fed: Array = batch.astype(np.float32) * np.asarray(entry.scale, np.float32) + np.asarray(entry.offset, np.float32)
+    return fed
+
+
+def require_same(graph: Graph, samples: Samples) -> None:
     """Hold the rebuilt graph to the original's answers; raise PennyweightError where they differ."""
-    got = graph.whole(tf.constant(inputs))[graph.interface.output.name].numpy()
-    allowed = SAME * max(1.0, float(np.abs(wanted).max()))
-    largest = float(np.abs(got - wanted).max())
-    if not largest <= allowed:
-        raise PennyweightError(f"the graph made for export differs from the model by {largest:.3g}; report this")
+    got = graph.whole(*[tf.constant(samples.inputs[entry.spec.name]) for entry in graph.interface.inputs])
+    for name, wanted in samples.outputs.items():
+        allowed = SAME * max(1.0, float(np.abs(wanted).max()))
+        largest = float(np.abs(got[name].numpy() - wanted).max())
+        if not largest <= allowed:
+            raise PennyweightError(f"the graph made for export differs from the model by {largest:.3g}; report this")
 
 
 def inner_network(model: KerasModel, interface: Interface) -> KerasModel:
@@ -93,15 +135,21 @@ def inner_network(model: KerasModel, interface: Interface) -> KerasModel:
     """
     if not (isinstance(model, keras.Sequential) or is_functional(model)):
         return model
-    rescaling = leading_rescaling(model) if interface.rescaling else None
+    folded = [
+        leading_rescaling(model, tensor) for tensor, entry in zip(model.inputs, interface.inputs) if entry.rescaling
+    ]
 
     def copied(layer: Any) -> Any:
-        if layer is rescaling:
+        if any(layer is rescaling for rescaling in folded):
             return keras.layers.Identity()
         return _plain_reshape(layer) or layer.__class__.from_config(layer.get_config())
 
-    entry = keras.Input(interface.input.shape, dtype="float32")
-    network = keras.models.clone_model(model, input_tensors=entry, clone_function=copied)
+    entries = [
+        keras.Input(entry.spec.shape, dtype=_inner_dtype(entry), name=tensor.name)
+        for tensor, entry in zip(model.inputs, interface.inputs)
+    ]
+    packed = entries[0] if len(entries) == 1 else keras.tree.pack_sequence_as(model.input, entries)
+    network = keras.models.clone_model(model, input_tensors=packed, clone_function=copied)
     network.set_weights(model.get_weights())
     return network
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,34 +13,65 @@ from pennyweight.manifest import ImagePreparation, InputSpec, OutputSpec
 from pennyweight_data import Dataset
 
 from ._tensorflow import keras
-from .arrays import Array
+from .arrays import Array, by_name, sample_dtype, sample_shape
 
 KerasModel = Any  # Keras has no types that strict checking could use
+Factor = float | tuple[float, ...]  # one number, or one per channel, which is the last axis
 PIXELS = (0.0, 255.0)
 
 
-class Interface(NamedTuple):
-    """The artifacts' interface, and what stands between it and the Keras model.
+class Input(NamedTuple):
+    """One input of the artifacts, and what stands between it and the Keras model's.
 
-    ``head`` is "softmax" or "sigmoid" where the model ends in logits and the artifacts append it, otherwise "".
-    The Keras model is fed ``scale`` × input + ``offset``. ``rescaling`` says that the model begins with a Rescaling
-    layer; then ``inner_scale`` and ``inner_offset`` turn the input into what the layers after it see.
+    ``source`` is what Keras and the data call it. The Keras model is fed ``scale`` × input + ``offset``. ``rescaling``
+    says that the model begins with a Rescaling layer there; then ``inner_scale`` and ``inner_offset`` turn the input
+    into what the layers after it see. ``in_graph`` says that quantisation parameters can't hold these two, so that
+    they are computed in quantised artifacts too.
     """
 
-    input: InputSpec
-    output: OutputSpec
-    head: str
-    scale: float
-    offset: float
-    rescaling: bool
-    inner_scale: float
-    inner_offset: float
+    spec: InputSpec
+    source: str
+    scale: Factor = 1.0
+    offset: Factor = 0.0
+    rescaling: bool = False
+    inner_scale: Factor = 1.0
+    inner_offset: Factor = 0.0
+    in_graph: bool = False
 
     @property
     def seen(self) -> tuple[float, float]:
         """The range of values that the model's layers see, after every rescaling."""
-        ends = [self.inner_scale * value + self.inner_offset for value in self.input.range or PIXELS]
-        return min(ends), max(ends)
+        ends = np.array([np.multiply(self.inner_scale, end) + self.inner_offset for end in self.spec.range or PIXELS])
+        return float(ends.min()), float(ends.max())
+
+    @property
+    def held(self) -> tuple[float, float]:
+        """Scale and offset from this input to what ``Graph.inner`` takes, which quantisation parameters can hold."""
+        return (1.0, 0.0) if self.in_graph else (float(self.inner_scale), float(self.inner_offset))  # type: ignore[arg-type]
+
+
+class Output(NamedTuple):
+    """One output of the artifacts: ``source`` is what Keras and the data call it.
+
+    ``head`` is "softmax" or "sigmoid" where the model ends in logits and the artifacts append it, otherwise "".
+    """
+
+    spec: OutputSpec
+    source: str
+    head: str = ""
+
+
+class Interface(NamedTuple):
+    """The artifacts' interface: every input and output, in the Keras model's order."""
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+
+    @property
+    def wire(self) -> str:
+        """The dtype in which a quantised artifact takes its inputs, those of whole numbers apart."""
+        pixels = all(entry.spec.dtype != "float32" for entry in self.inputs)
+        return "uint8" if pixels else "float32"
 
 
 def recognise(
@@ -50,7 +82,7 @@ def recognise(
     offset: float | None = None,
     image: ImagePreparation | None = None,
 ) -> Interface:
-    """Work out the interface of a model with one input and one output.
+    """Work out the interface of a model.
 
     Args:
         model: a built Keras model.
@@ -63,40 +95,38 @@ def recognise(
         InputError: shapes, dtypes or labels of model and data disagree.
         UsageError: options that this model has no use for, or a kind of model that can't be exported.
     """
-    shape, dtype = _input_shape(model)
-    _require_matching_samples(data.x_train, shape, dtype)
-    pixels = data.x_train.dtype == np.uint8
-    if not pixels and (scale is not None or offset is not None):
-        raise UsageError("--scale and --offset turn pixels into floats, and these data are floats; leave them out")
-    if dtype == "uint8" and (scale is not None or offset is not None):
-        raise UsageError("--scale and --offset are for models that take floats; this one takes uint8 pixels itself")
-    outer_scale, outer_offset = _given(1.0 if scale is None else scale, 0.0 if offset is None else offset)
-    layer = leading_rescaling(model) if pixels else None
-    inner = (float(np.ravel(layer.scale)[0]), float(np.ravel(layer.offset)[0])) if layer is not None else (1.0, 0.0)
-    output, head = _output(model, data, labels)
-    return Interface(
-        input=_input(data, image),
-        output=output,
-        head=head,
-        scale=outer_scale,
-        offset=outer_offset,
-        rescaling=layer is not None,
-        inner_scale=outer_scale * inner[0],
-        inner_offset=outer_offset * inner[0] + inner[1],
-    )
+    tensors_in, tensors_out = _tensors(model)
+    samples = by_name(data.x_train, list(tensors_in), "x_train")
+    held_out = by_name(data.x_test, list(tensors_in), "x_test")
+    answers = by_name(data.y_train, list(tensors_out), "y_train")
+    inputs = []
+    for name, tensor in tensors_in.items():
+        what = "" if len(tensors_in) == 1 else name
+        dtype = _require_alike(samples[name], held_out[name], what)
+        inputs.append(_input(model, tensor, name, samples[name], dtype, what, scale, offset, image))
+    if any(entry.spec.dtype == "float32" for entry in inputs):
+        inputs = [entry._replace(in_graph=True) if entry.spec.dtype == "uint8" else entry for entry in inputs]
+    outputs = [
+        _output(model, tensor, name, answers[name], data, labels, alone=len(tensors_out) == 1)
+        for name, tensor in tensors_out.items()
+    ]
+    return Interface(tuple(inputs), tuple(outputs))
 
 
-def leading_rescaling(model: KerasModel) -> Any | None:
-    """Give the Rescaling layer, with one scale and offset, that alone reads the model's input; None without one."""
+def leading_rescaling(model: KerasModel, source: Any) -> Any | None:
+    """Give the Rescaling layer, with one scale and offset, that alone reads an input tensor; None without one."""
     layers = [layer for layer in getattr(model, "layers", ()) if not isinstance(layer, keras.layers.InputLayer)]
-    found = [layer for layer in layers if isinstance(layer, keras.layers.Rescaling)]
-    if not found or np.size(found[0].scale) != 1 or np.size(found[0].offset) != 1:
+    found = [
+        layer
+        for layer in layers
+        if isinstance(layer, keras.layers.Rescaling) and np.size(layer.scale) == 1 and np.size(layer.offset) == 1
+    ]
+    if not found:
         return None
     if isinstance(model, keras.Sequential):
         return found[0] if layers[0] is found[0] else None
     if not is_functional(model):
         return None
-    source = model.inputs[0]
     readers = [
         operation
         for operation in model.operations
@@ -111,25 +141,82 @@ def is_functional(model: KerasModel) -> bool:
     return type(model).__name__ == "Functional" or type(model) is keras.Model
 
 
-def _input_shape(model: KerasModel) -> tuple[tuple[int, ...], str]:
+def _tensors(model: KerasModel) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the model's input and output tensors by name."""
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if not inputs or not outputs:
         raise UsageError("the model states no input shape; build it as Sequential or Functional with an Input")
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise UsageError(f"the model has {len(inputs)} inputs and {len(outputs)} outputs; export takes one of each")
-    shape = tuple(inputs[0].shape[1:])
-    if any(size is None for size in (*shape, *outputs[0].shape[1:])) or inputs[0].shape[0] is not None:
-        raise UsageError(f"the model's input is {inputs[0].shape}; fix every size but the batch, which must be free")
-    return shape, str(keras.backend.standardize_dtype(inputs[0].dtype))
+    for tensor in inputs:
+        if None in tensor.shape[1:] or tensor.shape[0] is not None:
+            raise UsageError(f"the model's input is {tensor.shape}; fix every size but the batch, which must be free")
+    for tensor in outputs:
+        if None in tensor.shape[1:]:
+            raise UsageError(f"the model's output is {tensor.shape}; fix every size but the batch")
+    named_in = _by_unique_name(inputs, [tensor.name for tensor in inputs])
+    named_out = _by_unique_name(outputs, [tensor._keras_history.operation.name for tensor in outputs])
+    return named_in, named_out
 
 
-def _require_matching_samples(samples: Array, shape: tuple[int, ...], dtype: str) -> None:
-    if samples.shape[1:] != shape:
-        raise InputError(f"a sample has shape {samples.shape[1:]}, the model takes {shape}; give its own data")
-    if dtype not in ("uint8", "float32"):
-        raise UsageError(f"the model takes {dtype}; export takes models of uint8 or float32")
-    if dtype == "uint8" and samples.dtype != np.uint8:
-        raise InputError(f"the samples are {samples.dtype}, the model takes uint8 pixels; give the pixels as they are")
+def _by_unique_name(tensors: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Give tensors by name; a layer with several outputs names the later ones NAME_1, NAME_2, …."""
+    found: dict[str, Any] = {}
+    for tensor, name in zip(tensors, names):
+        repeats = sum(other == name or other.startswith(f"{name}_") for other in found) if name in found else 0
+        found[f"{name}_{repeats}" if repeats else name] = tensor
+    return found
+
+
+def _require_alike(train: Array, test: Array, what: str) -> str:
+    name = f"/{what}" if what else ""
+    one, other = (sample_dtype(array, f"x_{part}{name}", False) for part, array in (("train", train), ("test", test)))
+    if one != other:
+        raise InputError(f"x_train{name} is {train.dtype}, x_test{name} {test.dtype}; prepare both alike")
+    return one
+
+
+def _input(
+    model: KerasModel,
+    tensor: Any,
+    name: str,
+    samples: Array,
+    dtype: str,
+    what: str,
+    scale: float | None,
+    offset: float | None,
+    image: ImagePreparation | None,
+) -> Input:
+    wanted, shape = str(keras.backend.standardize_dtype(tensor.dtype)), tuple(tensor.shape[1:])
+    of = f" for {what}" if what else ""
+    if sample_shape(samples, shape) != shape:
+        raise InputError(f"a sample{of} has shape {samples.shape[1:]}, the model takes {shape}; give its own data")
+    if wanted not in ("uint8", "float32"):
+        raise UsageError(f"the model takes {wanted}; export takes models of uint8 or float32")
+    if wanted == "uint8" and dtype != "uint8":
+        raise InputError(f"the samples{of} are {dtype}, the model takes uint8 pixels; give the pixels as they are")
+    pixels = dtype == "uint8"
+    if not pixels and (scale is not None or offset is not None):
+        raise UsageError("--scale and --offset turn pixels into floats, and these data are floats; leave them out")
+    if wanted == "uint8" and (scale is not None or offset is not None):
+        raise UsageError("--scale and --offset are for models that take floats; this one takes uint8 pixels itself")
+    outer_scale, outer_offset = _given(1.0 if scale is None else scale, 0.0 if offset is None else offset)
+    layer = leading_rescaling(model, tensor) if pixels else None
+    inner = (float(np.ravel(layer.scale)[0]), float(np.ravel(layer.offset)[0])) if layer is not None else (1.0, 0.0)
+    spec = _input_spec(samples, shape, dtype, image)
+    return Input(
+        spec._replace(name=_plain(what)) if what else spec,
+        name,
+        scale=outer_scale,
+        offset=outer_offset,
+        rescaling=layer is not None,
+        inner_scale=outer_scale * inner[0],
+        inner_offset=outer_offset * inner[0] + inner[1],
+    )
+
+
+def _plain(name: str) -> str:
+    """Give a name that TensorFlow, both file formats and an ``.npz`` take as it is."""
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return plain if plain[:1].isalpha() else f"t_{plain}"
 
 
 def _given(scale: float, offset: float) -> tuple[float, float]:
@@ -138,12 +225,11 @@ def _given(scale: float, offset: float) -> tuple[float, float]:
     return float(scale), float(offset)
 
 
-def _input(data: Dataset, image: ImagePreparation | None) -> InputSpec:
-    shape = tuple(int(size) for size in data.x_train.shape[1:])
-    if data.x_train.dtype != np.uint8:
+def _input_spec(samples: Array, shape: tuple[int, ...], dtype: str, image: ImagePreparation | None) -> InputSpec:
+    if dtype != "uint8":
         if image is not None:
             raise UsageError("the input is floats, and a picture is pixels; leave the image preparation out")
-        return InputSpec("input", shape, "float32", (float(data.x_train.min()), float(data.x_train.max())))
+        return InputSpec("input", shape, dtype, (float(samples.min()), float(samples.max())))
     default = _default_preparation(shape)
     if image is None:
         return InputSpec("image" if default else "input", shape, "uint8", PIXELS, default)
@@ -160,35 +246,45 @@ def _default_preparation(shape: tuple[int, ...]) -> ImagePreparation | None:
     return None
 
 
-def _output(model: KerasModel, data: Dataset, labels: Sequence[str] | None) -> tuple[OutputSpec, str]:
-    shape = tuple(int(size) for size in model.outputs[0].shape[1:])
-    ending = _final_activation(model)
-    if not _is_classification(shape, ending, data):
-        if labels:
+def _output(
+    model: KerasModel,
+    tensor: Any,
+    name: str,
+    answers: Array,
+    data: Dataset,
+    labels: Sequence[str] | None,
+    alone: bool,
+) -> Output:
+    shape = tuple(int(size) for size in tensor.shape[1:])
+    ending = _final_activation(model, tensor)
+    if not _is_classification(shape, ending, answers):
+        if labels and alone:
             raise InputError("labels were given, but the data's targets are no class numbers; leave --labels out")
-        return OutputSpec("output", shape, "raw", "none"), ""
-    names = _labels(shape[0], labels, data)
+        return Output(OutputSpec("output" if alone else _plain(name), shape, "raw", "none"), name)
+    parts = ("y_train", answers), ("y_test", data.y_test if alone else data.y_test[name])
+    names = _labels(shape[0], labels or data.labels if alone else None, parts)
     head = "" if ending in ("softmax", "sigmoid") else ("sigmoid" if shape == (1,) else "softmax")
-    return OutputSpec("probabilities", shape, "probabilities", "single", names), head
+    spec = OutputSpec("probabilities" if alone else _plain(name), shape, "probabilities", "single", names)
+    return Output(spec, name, head)
 
 
-def _is_classification(shape: tuple[int, ...], ending: str, data: Dataset) -> bool:
-    if len(shape) != 1 or data.y_train.dtype != np.int64 or data.y_train.ndim != 1:
+def _is_classification(shape: tuple[int, ...], ending: str, answers: Array) -> bool:
+    if len(shape) != 1 or answers.dtype != np.int64 or answers.ndim != 1:
         return False
     if shape == (1,) and ending != "sigmoid":
         # One linear output with whole-number targets is logits only where the targets are the two classes.
-        return bool(np.isin(data.y_train, (0, 1)).all())
+        return bool(np.isin(answers, (0, 1)).all())
     return True
 
 
-def _labels(outputs: int, given: Sequence[str] | None, data: Dataset) -> tuple[str, ...]:
+def _labels(outputs: int, given: Sequence[str] | None, parts: Sequence[tuple[str, Array]]) -> tuple[str, ...]:
     classes = 2 if outputs == 1 else outputs
-    names = tuple(given or data.labels or (str(index) for index in range(classes)))
+    names = tuple(given or (str(index) for index in range(classes)))
     if len(names) != classes:
         raise InputError(f"{len(names)} labels ({', '.join(names)[:80]}) for {classes} classes; name each class once")
     if len(set(names)) != classes:
         raise InputError(f"the labels {', '.join(names)[:80]} repeat one; name each class once")
-    for part, targets in (("y_train", data.y_train), ("y_test", data.y_test)):
+    for part, targets in parts:
         if targets.min() < 0 or targets.max() >= classes:
             raise InputError(
                 f"{part} holds classes from {targets.min()} to {targets.max()}, the model has 0..{classes - 1}; "
@@ -197,9 +293,9 @@ def _labels(outputs: int, given: Sequence[str] | None, data: Dataset) -> tuple[s
     return names
 
 
-def _final_activation(model: KerasModel) -> str:
-    """Name the activation that the output passed last: such as "softmax"; "linear" where there is none."""
-    last = model.outputs[0]._keras_history.operation
+def _final_activation(model: KerasModel, tensor: Any) -> str:
+    """Name the activation that an output passed last: such as "softmax"; "linear" where there is none."""
+    last = tensor._keras_history.operation
     while isinstance(last, keras.Model) and last is not model and last.outputs:
         last = last.outputs[0]._keras_history.operation
     if isinstance(last, keras.layers.Softmax) or type(last).__name__ == "Softmax":

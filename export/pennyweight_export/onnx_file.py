@@ -55,4 +55,4 @@ def read_onnx(content: bytes, artifact: str) -> FileFacts:
 def _tensor(value: Any) -> TensorFact:
     kind = value.type.tensor_type
     shape = tuple(size.dim_value if size.HasField("dim_value") else -1 for size in kind.shape.dim)
-    return TensorFact(value.name, shape, str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)))
+    return TensorFact(value.name, shape, str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), key=value.name)

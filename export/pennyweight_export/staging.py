@@ -204,8 +204,13 @@ def _put(new: Path, place: Path) -> None:
         _discard(new)
     else:
         old = new.with_name(new.name + OLD)
-        place.rename(old)
-        new.rename(place)
+        try:
+            place.rename(old)
+            new.rename(place)
+        except BaseException:
+            if old.exists() and not os.path.lexists(place):
+                old.rename(place)
+            raise
         _discard(old)
 
 

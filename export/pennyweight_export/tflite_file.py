@@ -13,7 +13,7 @@ from pennyweight.engines import first_line
 from pennyweight.errors import PennyweightError
 
 from ._tensorflow import tf
-from .arrays import Array
+from .arrays import Arrays
 from .facts import FileFacts, TensorFact
 from .graph import Graph
 from .quiet import quiet
@@ -32,13 +32,14 @@ def convert_float32(graph: Graph) -> bytes:
     return _converted(converter, "float32.tflite")
 
 
-def convert_int8(graph: Graph, seen: Array, wire: str) -> bytes:
+def convert_int8(graph: Graph, seen: Arrays, wire: str) -> bytes:
     """Convert with int8 weights and activations, from the graph after rescaling.
 
     Args:
         graph: the model.
-        seen: (n, *shape) float32 calibration samples as the layers after rescaling see them.
-        wire: dtype of the input, "uint8" or "float32"; the output is float32, dequantised in the graph.
+        seen: calibration samples as ``Graph.inner`` takes them, (n, *shape) by name.
+        wire: dtype of the inputs that get quantised, "uint8" or "float32"; outputs are float32, dequantised in the
+            graph.
 
     Raises:
         PennyweightError: TensorFlow's converter can't.
@@ -68,8 +69,9 @@ def read_tflite(content: bytes, artifact: str) -> FileFacts:
                 if name not in _BORDERS and any(_DTYPES[tensor.type] in _FLOATS for tensor in tensors):
                     floats[name] += 1
         main = model.subgraphs[0]
-        inputs = tuple(_tensor(main.tensors[index]) for index in main.inputs)
-        outputs = tuple(_tensor(main.tensors[index]) for index in main.outputs)
+        signature = model.signatureDefs[0] if model.signatureDefs else None
+        inputs = tuple(_tensor(main, index, signature and signature.inputs) for index in main.inputs)
+        outputs = tuple(_tensor(main, index, signature and signature.outputs) for index in main.outputs)
     except Exception as error:  # the flatbuffer reader raises whatever damaged offsets lead to
         raise PennyweightError(f"{artifact}: not readable as a TFLite model ({first_line(error)})") from error
     foreign = tuple(sorted({name for name in names if name.startswith(("Flex", "custom "))}))
@@ -92,8 +94,9 @@ def _cause(error: Exception) -> str:
     return f"TFLite has no {missing[1].strip()}: rebuild that layer from common operations"
 
 
-def _one_by_one(samples: Array) -> Callable[[], Any]:
-    return lambda: ([samples[index : index + 1]] for index in range(len(samples)))
+def _one_by_one(samples: Arrays) -> Callable[[], Any]:
+    rows = len(next(iter(samples.values())))
+    return lambda: ({name: array[index : index + 1] for name, array in samples.items()} for index in range(rows))
 
 
 def _operator_name(code: Any) -> str:
@@ -105,11 +108,13 @@ def _operator_name(code: Any) -> str:
     return custom if custom.startswith("Flex") else f"custom {custom}"
 
 
-def _tensor(tensor: Any) -> TensorFact:
+def _tensor(subgraph: Any, index: int, named: Any) -> TensorFact:
+    tensor = subgraph.tensors[index]
+    key = next((entry.name.decode() for entry in named or () if entry.tensorIndex == index), "")
     signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
     shape = () if signature is None else tuple(int(size) for size in signature)
     scale, zero_point = None, None
     quantisation = tensor.quantization
     if quantisation is not None and quantisation.scale is not None and len(quantisation.scale) == 1:
         scale, zero_point = float(quantisation.scale[0]), int(quantisation.zeroPoint[0])
-    return TensorFact(tensor.name.decode(), shape, _DTYPES[tensor.type], scale, zero_point)
+    return TensorFact(tensor.name.decode(), shape, _DTYPES[tensor.type], scale, zero_point, key)

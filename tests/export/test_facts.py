@@ -11,7 +11,7 @@ import pytest
 from pennyweight.errors import PennyweightError
 from pennyweight.manifest import Wire
 from pennyweight_export._tensorflow import tf
-from pennyweight_export.facts import require_asked
+from pennyweight_export.facts import TensorFact, require_asked
 from pennyweight_export.onnx_file import read_onnx
 from pennyweight_export.quiet import quiet
 from pennyweight_export.tflite_file import read_tflite
@@ -111,7 +111,7 @@ def onnx_model(operator: str = "Relu", domain: str = "", opset: int = 17) -> byt
 def test_an_onnx_file_is_read() -> None:
     facts = read_onnx(onnx_model(), "a.onnx")
     assert facts.operators == {"Relu": 1}
-    assert facts.inputs == (("x", (-1, 4), "float32", None, None),)
+    assert facts.inputs == (TensorFact("x", (-1, 4), "float32", key="x"),)
     require_asked(facts, "a.onnx", "float32", (Wire("x", "x", "float32"),), (Wire("y", "y", "float32"),))
 
 
