@@ -19,9 +19,11 @@ from pennyweight.manifest import MANIFEST_NAME, ArtifactSpec, ImagePreparation, 
 from pennyweight.parity import CONFIDENCE, MAX_DROP
 from pennyweight.samples import Samples, pack_samples
 from pennyweight.tallies import chosen_classes
+from pennyweight_data import pieces
 
-from .arrays import Arrays, fit, read_arrays
+from .arrays import Array, Arrays, fit, read_arrays
 from .card import CARD_NAME, model_card
+from .sample_writer import write_samples
 from .source import check_file, open_source
 from .staging import Staging, check_output, staged
 from .trials import Trial, try_engines
@@ -102,7 +104,7 @@ def export(
     interface = recognise(source.model, given, labels, scale, offset, image)
     dataset = fit(given, interface)
     inputs, answers = draw_evaluation(dataset, interface, _wanted(evaluation, dataset.test_rows), seed)
-    evaluated = _samples(interface, inputs, original_answers(source.model, interface, inputs), answers)
+    evaluated = _samples(interface, inputs, original_answers(source.model, interface, inputs, place.parent), answers)
     calibrated = draw_calibration(dataset, inputs, calibration, seed)
     for line in _introduction(interface, evaluated, calibrated.record):
         notice(line)
@@ -116,7 +118,8 @@ def export(
             staging.write(spec.name, content)
             artifacts.append(spec)
         staging.write(GOLDEN_NAME, pack_samples(golden))
-        staging.write(EVALUATION_NAME, pack_samples(evaluated))
+        with staging.opened(EVALUATION_NAME) as file:
+            write_samples(file, evaluated)
         manifest = Manifest(
             name=name or place.name.removesuffix(SUFFIX),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -164,7 +167,7 @@ def _introduction(interface: Interface, evaluated: Samples, calibration: Mapping
         lines.append(f"the model's layers see values{of} from {low:.4g} to {high:.4g}")
     output = interface.outputs[0].spec
     if len(interface.outputs) == 1 and output.labelling == "single" and evaluated.labels is not None:
-        right = int((chosen_classes(evaluated.outputs[output.name]) == evaluated.labels).sum())
+        right = _right(evaluated.outputs[output.name], evaluated.labels)
         share = right / evaluated.rows
         lines.append(f"the original is right on {right:,} of {evaluated.rows:,} evaluation samples ({share:.2%})")
     else:
@@ -173,6 +176,15 @@ def _introduction(interface: Interface, evaluated: Samples, calibration: Mapping
     if left_out:
         lines.append(f"{left_out:,} training samples are evaluation samples too; calibration leaves them out")
     return lines
+
+
+def _right(outputs: Array, labels: Array) -> int:
+    """Count the samples whose most probable class is their label."""
+    right, start = 0, 0
+    for piece in pieces(outputs):
+        right += int((chosen_classes(piece) == labels[start : start + len(piece)]).sum())
+        start += len(piece)
+    return right
 
 
 def _producer() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pennyweight.samples import Samples
 
 from ._tensorflow import keras, tf
 from .arrays import Array, Arrays
+from .gathering import Gathering
 from .interface import Factor, Input, Interface, KerasModel, is_functional, leading_rescaling
 
 # Float32 rounding of the same sums in another order stays far below this; a wrong graph doesn't.
@@ -92,21 +94,26 @@ def with_head(answers: Any, head: str) -> Any:
     return {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid, "": tf.identity}[head](answers)
 
 
-def original_answers(model: KerasModel, interface: Interface, inputs: Arrays) -> Arrays:
+def original_answers(model: KerasModel, interface: Interface, inputs: Arrays, folder: Path | None = None) -> Arrays:
     """Give the original Keras model's outputs on interface inputs, by name, with heads appended: (n, …) float32.
+
+    Answers too many for the memory go to a nameless file in ``folder``, by default the system's for temporary files.
 
     Raises:
         InputError: an answer is NaN or infinite.
+        OutputError: the disk is full.
     """
     call = tf.function(lambda *batch: _answers(model, interface, batch), autograph=False)
-    pieces = []
-    for start in range(0, len(next(iter(inputs.values()))), ROWS):
+    rows = len(next(iter(inputs.values())))
+    together = {output.spec.name: Gathering(rows, folder) for output in interface.outputs}
+    for start in range(0, rows, ROWS):
         batch = [tf.constant(_fed(inputs[entry.spec.name][start : start + ROWS], entry)) for entry in interface.inputs]
-        pieces.append({name: answer.numpy() for name, answer in call(*batch).items()})
-    together = {name: np.concatenate([piece[name] for piece in pieces]).astype(np.float32) for name in pieces[0]}
-    if not all(np.isfinite(answers).all() for answers in together.values()):
-        raise InputError("the model itself answers NaN or infinity on evaluation samples; train it again")
-    return together
+        for name, answer in call(*batch).items():
+            answers = answer.numpy().astype(np.float32, copy=False)
+            if not np.isfinite(answers).all():
+                raise InputError("the model itself answers NaN or infinity on evaluation samples; train it again")
+            together[name].add(answers)
+    return {name: gathering.array() for name, gathering in together.items()}
 
 
 def _fed(batch: Array, entry: Input) -> Array:
