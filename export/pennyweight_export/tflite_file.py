@@ -27,7 +27,7 @@ _BORDERS = {"QUANTIZE", "DEQUANTIZE"}
 
 def convert_float32(graph: Graph) -> bytes:
     """Convert with float32 weights and activations; raise PennyweightError when TensorFlow's converter can't."""
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.whole.get_concrete_function()], graph)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.for_tflite(inner=False)], graph)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     return _converted(converter, "float32.tflite")
 
@@ -44,7 +44,11 @@ def convert_int8(graph: Graph, seen: Arrays, wire: str) -> bytes:
     Raises:
         PennyweightError: TensorFlow's converter can't.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.inner.get_concrete_function()], graph)
+    if graph.loops:
+        raise PennyweightError(
+            "int8.tflite: TensorFlow's converter crashes when it quantises a loop, and this model has one"
+        )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.for_tflite(inner=True)], graph)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = _one_by_one(seen)
     # With the float set beside it, an operator without an int8 kernel stays in float, and reading back finds it.

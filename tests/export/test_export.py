@@ -182,7 +182,7 @@ def test_an_operator_that_tflite_lacks_is_named(data: Dataset, tmp_path: Path) -
     odd = keras.ops.tan(L.Flatten()(L.Rescaling(1 / 255)(entry)))
     model = keras.Model(entry, L.Dense(3)(odd))
     with pytest.raises(PennyweightError, match="TFLite has no Tan"):
-        export(model, data, tmp_path / "b")
+        export(model, data, tmp_path / "b", any_accuracy=True)
     assert list(tmp_path.iterdir()) == []
 
 
