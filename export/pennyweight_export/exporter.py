@@ -22,7 +22,7 @@ from .card import CARD_NAME, model_card
 from .model_files import check_file
 from .sample_writer import write_samples
 from .source import open_source
-from .staging import Staging, check_output, staged
+from .staging import Staging, check_output, check_temporary, staged
 from .trials import Trial, try_engines
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .model_files import KerasModel
 
 Notice = Callable[[str], None]
+# What the converters write to the folder for temporary files, besides the weights (twice, to be on the safe side).
+TEMPORARY_BYTES = 4 * 2**20
 CALIBRATION_SAMPLES = 500
 # The golden set's tolerance over the largest difference that an engine measured here: another processor sums in another
 # order, which multiplies a float's error by a small factor, and may round a quantised answer to the next step.
@@ -113,6 +115,7 @@ def export(
     from .sanity import require_better_than_chance
 
     source = open_source(model, trust_code)
+    check_temporary(TEMPORARY_BYTES + 2 * 4 * source.record["parameters"])
     keras_model = with_inputs(source.model, given)
     interface = recognise(keras_model, given, labels, preprocessing_from(scale, offset, preprocess), image)
     dataset = fit(given, interface)

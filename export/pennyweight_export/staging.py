@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -38,6 +39,21 @@ def check_output(output: Path, force: bool) -> None:
         raise OutputError(f"{output}: exists already; choose another name with -o, or replace it with --force")
     if not (output / MANIFEST_NAME).is_file() and not (output.is_file() and output.suffix == SUFFIX):
         raise OutputError(f"{output}: exists and is no bundle, so --force won't replace it; choose another name")
+
+
+def check_temporary(needed: int) -> None:
+    """Raise OutputError where the folder for temporary files has less than ``needed`` bytes free.
+
+    TensorFlow's converter saves the model there, and writes something else, without a word, where it can't.
+    """
+    try:
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise OutputError(f"no folder for temporary files ({error.strerror}); set TMPDIR to one with room") from error
+    if free < needed:
+        megabytes = f"{free / 1e6:,.1f} MB free, and the converters need {needed / 1e6:,.1f} MB"
+        raise OutputError(f"{folder}: {megabytes} of temporary files; make room there, or set TMPDIR to another folder")
 
 
 class Staging:

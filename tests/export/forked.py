@@ -13,20 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
-
-
-class Done(NamedTuple):
-    """How a run of the command ended: as ``subprocess.CompletedProcess`` has it, with the seconds it took."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-    seconds: float
+from typing import Any
 
 
 class Forked:
-    """Runs ``pennyweight`` in forked children; a context."""
+    """Runs ``pennyweight`` in forked children; a context. ``seconds`` is what the last run took."""
+
+    seconds = 0.0
 
     def __enter__(self) -> Forked:
         self._process = subprocess.Popen(
@@ -48,7 +41,7 @@ class Forked:
         after: float | None = None,
         sent: signal.Signals = signal.SIGKILL,
         largest_file: int | None = None,
-    ) -> Done:
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command; send it a signal ``after`` so many seconds, or let no file grow beyond ``largest_file``.
 
         ``log`` is a folder for what it prints, which stays there.
@@ -58,8 +51,9 @@ class Forked:
         request = {"arguments": [*map(str, arguments)], "log": str(log), "after": after, "sent": int(sent)}
         self._process.stdin.write(json.dumps({**request, "largest_file": largest_file}) + "\n")
         self._process.stdin.flush()
-        code, seconds = json.loads(self._process.stdout.readline())
-        return Done(code, (log / "stdout").read_text(), (log / "stderr").read_text(), seconds)
+        code, self.seconds = json.loads(self._process.stdout.readline())
+        said = ((log / name).read_text() for name in ("stdout", "stderr"))
+        return subprocess.CompletedProcess([*map(str, arguments)], code, *said)
 
 
 def child(request: dict[str, Any]) -> int:
