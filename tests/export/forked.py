@@ -17,9 +17,9 @@ from typing import Any
 
 
 class Forked:
-    """Runs ``pennyweight`` in forked children; a context. ``seconds`` is what the last run took."""
+    """Runs ``pennyweight`` in forked children; a context. ``whole`` is what the last run took that wasn't stopped."""
 
-    seconds = 0.0
+    whole = 0.0
 
     def __enter__(self) -> Forked:
         self._process = subprocess.Popen(
@@ -51,7 +51,9 @@ class Forked:
         request = {"arguments": [*map(str, arguments)], "log": str(log), "after": after, "sent": int(sent)}
         self._process.stdin.write(json.dumps({**request, "largest_file": largest_file}) + "\n")
         self._process.stdin.flush()
-        code, self.seconds = json.loads(self._process.stdout.readline())
+        code, seconds = json.loads(self._process.stdout.readline())
+        if not code:
+            self.whole = seconds
         said = ((log / name).read_text() for name in ("stdout", "stderr"))
         return subprocess.CompletedProcess([*map(str, arguments)], code, *said)
 
@@ -89,10 +91,13 @@ def serve() -> None:
                 status = 130
             finally:
                 os._exit(status)
+        # A group of its own, all of which Ctrl-C reaches in a terminal.
+        os.setpgid(process, process)
         if request["after"] is not None:
             with contextlib.suppress(ProcessLookupError):
                 time.sleep(request["after"])
-                os.kill(process, request["sent"])
+                stop = os.killpg if request["sent"] == signal.SIGINT else os.kill
+                stop(process, request["sent"])
         _, status = os.waitpid(process, 0)
         answer = [os.waitstatus_to_exitcode(status), time.monotonic() - started]
         print(json.dumps(answer), flush=True)
