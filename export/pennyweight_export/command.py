@@ -13,6 +13,7 @@ from pennyweight.output import emit, notice
 from pennyweight.tables import text_table
 
 from .exporter import CALIBRATION_SAMPLES, export
+from .recipes import choose_recipes
 
 HELP = "turn a Keras model into a bundle, and prove each artifact on each engine"
 OWN_OUTPUT = True
@@ -35,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", type=int, default=CALIBRATION_SAMPLES, metavar="N", help="samples for int8 (%(default)s)"
     )
     parser.add_argument("--evaluation", metavar="N|all|none", help="test samples in the bundle (at most 50 MB)")
+    parser.add_argument(
+        "--precision",
+        metavar="A,B,…",
+        help="float32, float16, int16x8, dynamic-int8, int8, int4, one artifact such as int8.onnx, or all "
+        f"(default: {', '.join(recipe.name for recipe in choose_recipes())})",
+    )
     parser.add_argument("--name", help="the bundle's name (default: that of BUNDLE)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (default 0)")
     parser.add_argument("--any-accuracy", action="store_true", help="also a model no better than chance on the data")
@@ -42,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export; give 1 where an artifact fails on every engine, 3 where one is undecided on all, otherwise 0."""
+    """Export; give 1 where an artifact fails on every engine, or one that was asked for can't be made.
+
+    3 where one is undecided on all engines, otherwise 0.
+    """
     bundle = export(
         args.model,
         args.data,
@@ -54,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         preprocess=args.preprocess,
         calibration=args.calibration,
         evaluation=_evaluation(args.evaluation),
+        precision=None if args.precision is None else args.precision.split(","),
         name=args.name,
         seed=args.seed,
         trust_code=args.trust_code,
@@ -106,7 +117,7 @@ def _rows(bundle: Bundle) -> list[list[str]]:
             [spec.name, f"{record.engine} {record.version}", size, operators, *_figures(record)]
             for record in spec.engines
         ] or [[spec.name, "no engine installed", size, operators, "", "", ""]]
-    return rows
+    return rows + [[gap.artifact, "", "", "", "", "", "not made"] for gap in bundle.manifest.gaps]
 
 
 def _figures(record: EngineRecord) -> list[str]:
@@ -124,6 +135,9 @@ def _exit_code(args: argparse.Namespace, bundle: Bundle) -> int:
     unproven = [spec for spec in tried if not any(record.verdict == "pass" for record in spec.engines)]
     for spec in unproven:
         notice(args, f"{spec.name}: passes on no engine ({_reason(spec)})")
+    if args.precision is not None and bundle.manifest.gaps:
+        # Whoever asked for a precision by name gets no success without it.
+        return 1
     if any(record.verdict != "inconclusive" for spec in unproven for record in spec.engines):
         return 1
     return 3 if unproven else 0

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pennyweight
 from pennyweight.bundle import EVALUATION_NAME, GOLDEN_NAME, SUFFIX, Bundle, open_bundle
-from pennyweight.errors import UsageError
+from pennyweight.errors import PennyweightError, UsageError
 from pennyweight.manifest import MANIFEST_NAME, ArtifactSpec, ImagePreparation, Manifest, dump_manifest
 from pennyweight.parity import CONFIDENCE, MAX_DROP
 from pennyweight.samples import Samples, pack_samples
 
 from .arrays import Arrays, fit, read_arrays
+from .candidates import Candidate, Choice, choose
 from .card import CARD_NAME, model_card
 from .model_files import check_file
+from .recipes import choose_recipes
 from .sample_writer import write_samples
 from .source import open_source
 from .staging import Staging, check_output, check_temporary, staged
-from .trials import Trial, try_engines
+from .trials import try_engines
 
 if TYPE_CHECKING:
     from .interface import Interface
@@ -33,10 +35,6 @@ Notice = Callable[[str], None]
 # What the converters write to the folder for temporary files, besides the weights (twice, to be on the safe side).
 TEMPORARY_BYTES = 4 * 2**20
 CALIBRATION_SAMPLES = 500
-# The golden set's tolerance over the largest difference that an engine measured here: another processor sums in another
-# order, which multiplies a float's error by a small factor, and may round a quantised answer to the next step.
-HEADROOM = {"float32": 4.0, "int8": 2.0}
-LEAST_TOLERANCE = {"float32": 1e-5, "int8": 1 / 64}
 
 
 def export(
@@ -52,6 +50,7 @@ def export(
     image: ImagePreparation | None = None,
     calibration: int = CALIBRATION_SAMPLES,
     evaluation: int | Literal["all", "none"] | None = None,
+    precision: Sequence[str] | None = None,
     name: str | None = None,
     seed: int = 0,
     trust_code: bool = False,
@@ -62,7 +61,8 @@ def export(
 ) -> Bundle:
     """Export a Keras model to a bundle, and try every artifact on every installed engine.
 
-    An artifact that fails parity is still in the bundle, with its verdict in the manifest.
+    An artifact that fails parity is still in the bundle, with its verdict in the manifest. One that no tool can make is
+    a gap in the manifest, with the reason.
 
     Args:
         model: a built keras.Model, or the path of a ``.keras`` or legacy ``.h5`` file or of a SavedModel folder.
@@ -80,6 +80,8 @@ def export(
         calibration: how many samples the int8 ranges are drawn from.
         evaluation: how many samples of the test part go into the bundle; None takes what 50 MB hold, "none" leaves
             them out once the verdicts are made.
+        precision: precisions or single artifacts to make, such as ``["int8", "float16.tflite"]``, or ``["all"]``; by
+            default those that a Pi can use, see ``recipes.RECIPES``.
         name: the bundle's name; by default that of ``output``.
         seed: of every draw.
         trust_code: run code that the model file holds (Lambda layers), and import the modules that it names, also from
@@ -96,16 +98,16 @@ def export(
         UsageError: options that can't be right, a kind of model that can't be exported, or a model that is about as
             good as chance on the data, as it is where its pixels aren't prepared as in training.
         OutputError: ``output`` exists, or can't be written.
-        PennyweightError: a converter refused the model, or wrote something else than was asked for.
+        PennyweightError: none of the artifacts could be made.
     """
-    place = Path(output)
+    place, recipes = Path(output), choose_recipes(precision)
     check_output(place, force)
     if isinstance(model, (str, os.PathLike)):
         check_file(Path(model))
     given = read_arrays(data)
     notice("importing TensorFlow")
     # TensorFlow takes seconds to import, and whoever only asks for help shouldn't wait for it.
-    from .artifacts import make_artifacts
+    from .artifacts import Converters, make_candidates
     from .evidence import draw_calibration, draw_evaluation, draw_golden
     from .foreign import with_inputs
     from .graph import Graph, require_same
@@ -131,30 +133,40 @@ def export(
     graph = Graph(keras_model, interface)
     require_same(graph, golden)
 
+    title = name or place.name.removesuffix(SUFFIX)
+    converters = Converters(graph, interface, calibrated)
     with staged(place, force) as staging:
-        artifacts = []
-        for spec, content in make_artifacts(graph, interface, calibrated, notice):
-            staging.write(spec.name, content)
-            artifacts.append(spec)
+        candidates = list(make_candidates(converters, recipes, title, dataset.licence, notice))
+        specs = _written(staging, candidates)
         staging.write(GOLDEN_NAME, pack_samples(golden))
         with staging.opened(EVALUATION_NAME) as file:
             write_samples(file, evaluated)
         manifest = Manifest(
-            name=name or place.name.removesuffix(SUFFIX),
+            name=title,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             producer=_producer(),
             source=source.record,
             inputs=tuple(entry.spec for entry in interface.inputs),
             outputs=tuple(output.spec for output in interface.outputs),
             files={},
-            artifacts=tuple(artifacts),
+            artifacts=specs,
             evaluation={"samples": evaluated.rows, "part": "x_test", "of": dataset.test_rows, "seed": seed},
             golden={"samples": golden.rows},
             gate={"max_drop": max_drop, "confidence": confidence},
             licence=dataset.licence,
         )
         _write_manifest(staging, manifest)
-        manifest = _with_trials(staging, manifest, notice)._replace(files=staging.files())
+        choices, gaps = choose(recipes, candidates, try_engines(staging.folder, specs, manifest.gate, notice))
+        for gap in gaps:
+            notice(f"{gap.artifact}: not made; {gap.reason}")
+        _keep_chosen(staging, specs, choices)
+        tolerances = {choice.spec.name: _tolerance(choice) for choice in choices}
+        manifest = manifest._replace(
+            artifacts=tuple(choice.spec for choice in choices),
+            gaps=tuple(gaps),
+            golden={**manifest.golden, "tolerance": tolerances},
+            files=staging.files(),
+        )
         staging.write(CARD_NAME, model_card(manifest, dataset).encode())
         if evaluation == "none":
             staging.remove(EVALUATION_NAME)
@@ -205,30 +217,41 @@ def _introduction(interface: Interface, evaluated: Samples, calibration: Mapping
 
 
 def _producer() -> dict[str, Any]:
-    packages = ("tensorflow", "keras", "onnx", "tf2onnx", "ai-edge-litert", "numpy")
+    packages = ("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "numpy")
     versions = {package: version(package) for package in packages}
     return {"pennyweight": pennyweight.__version__, "python": platform.python_version(), **versions}
 
 
-def _with_trials(staging: Staging, manifest: Manifest, notice: Notice) -> Manifest:
-    artifacts, tolerances = [], {}
-    for spec in manifest.artifacts:
-        notice(f"{spec.name}: trying the engines")
-        trials = try_engines(staging.folder, spec, manifest.gate, notice)
-        artifacts.append(spec._replace(engines=tuple(trial.record for trial in trials)))
-        tolerances[spec.name] = _tolerance(spec, trials)
-    golden = {**manifest.golden, "tolerance": tolerances}
-    return manifest._replace(artifacts=tuple(artifacts), golden=golden)
+def _written(staging: Staging, candidates: Sequence[Candidate]) -> tuple[ArtifactSpec, ...]:
+    """Write the candidates' files; raise PennyweightError where there is none."""
+    specs = []
+    for candidate in candidates:
+        if candidate.spec:
+            staging.write(candidate.spec.name, candidate.content)
+            specs.append(candidate.spec)
+    if not specs:
+        reasons = dict.fromkeys(f"{one.recipe.name}: {one.reason}" for one in candidates)
+        raise PennyweightError(f"no artifact could be made of the model ({'; '.join(reasons)})")
+    return tuple(specs)
 
 
-def _tolerance(spec: ArtifactSpec, trials: Sequence[Trial]) -> float:
+def _keep_chosen(staging: Staging, specs: Sequence[ArtifactSpec], choices: Sequence[Choice]) -> None:
+    """Leave the chosen candidates' files alone in the bundle, under their artifacts' names."""
+    for spec in specs:
+        staging.remove(spec.name)
+    for choice in choices:
+        staging.write(choice.spec.name, choice.candidate.content)
+
+
+def _tolerance(choice: Choice) -> float:
     """Give the golden set's tolerance: the largest difference of an engine that didn't fail, with headroom."""
+    recipe = choice.candidate.recipe
     measured = [
         trial.golden_difference
-        for trial in trials
+        for trial in choice.trials
         if trial.golden_difference is not None and trial.record.verdict != "fail"
     ]
-    return max(LEAST_TOLERANCE[spec.precision], HEADROOM[spec.precision] * max(measured, default=0.0))
+    return max(recipe.least_tolerance, recipe.headroom * max(measured, default=0.0))
 
 
 def _write_manifest(staging: Staging, manifest: Manifest) -> None:

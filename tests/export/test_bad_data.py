@@ -112,7 +112,7 @@ def test_bad_data_are_one_line_and_nothing_is_left(
     damage(place / "data.npz", data)
     before = sorted(place.rglob("*"))
     arguments = [place / "model.keras", "--data", place / "data.npz", "-o", place / "out", *options]
-    line = one_line(result := forked.run("export", *arguments, log=tmp_path), 2)
+    line = one_line(result := forked.run("export", *map(str, arguments), log=tmp_path), 2)
     print(line)
     assert says in line
     assert result.stdout == ""

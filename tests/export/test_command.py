@@ -13,6 +13,7 @@ import pytest
 
 from pennyweight import open_bundle
 from pennyweight_data import Dataset
+from pennyweight_export.recipes import RECIPES
 from support import command, one_line
 
 
@@ -57,7 +58,10 @@ def test_a_bundle_is_written_and_a_table_printed(files: Path, tmp_path: Path) ->
     assert "the model's layers see values from 0 to 1" in notices
     assert any("the original is right on" in line for line in notices)
     # TensorFlow's own chatter would be other lines.
-    assert all(line.startswith(("importing", "the ", "float32.", "int8.")) for line in notices), result.stderr
+    assert all(
+        line.startswith(("importing", "the ", "trying ", *(f"{recipe.name}: " for recipe in RECIPES)))
+        for line in notices
+    ), result.stderr
 
 
 def test_json_and_quiet(files: Path, tmp_path: Path) -> None:
@@ -80,9 +84,7 @@ def test_json_and_quiet(files: Path, tmp_path: Path) -> None:
     assert content["bundle"] == str(output)
     assert content["manifest"]["outputs"][0]["labels"] == ["dark", "dim", "light"]
     assert [artifact["name"] for artifact in content["manifest"]["artifacts"]] == [
-        "float32.tflite",
-        "int8.tflite",
-        "float32.onnx",
+        recipe.name for recipe in RECIPES if recipe.default
     ]
 
 
