@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
+# Parts of a file that take more stay in it, and are read piece by piece.
+MEMORY = 64 * 2**20
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -32,7 +34,7 @@ def read_arrays(data: Any) -> Dataset:
         InputError: an array is missing, empty, of an unusable dtype, holds NaN or infinity, or shapes disagree.
     """
     if isinstance(data, (str, os.PathLike)):
-        data = load_data(os.fspath(data))
+        data = load_data(os.fspath(data), memory=MEMORY)
     if isinstance(data, Dataset):
         return data
     missing = [part for part in PARTS if getattr(data, part, None) is None]
@@ -90,7 +92,7 @@ def sample_shape(array: Array, shape: tuple[int | None, ...]) -> tuple[int | Non
 def fit(data: Dataset, interface: Interface) -> Dataset:
     """Give the data set with dictionaries by the interface's names, in its shapes and dtypes."""
     inputs = {entry.source: entry.spec for entry in interface.inputs}
-    outputs = {entry.source: entry.spec.name for entry in interface.outputs}
+    outputs = {entry.source: entry for entry in interface.outputs}
 
     def samples(values: Values, what: str) -> Arrays:
         return {
@@ -99,7 +101,10 @@ def fit(data: Dataset, interface: Interface) -> Dataset:
         }
 
     def answers(values: Values, what: str) -> Arrays:
-        return {outputs[name]: array for name, array in by_name(values, list(outputs), what).items()}
+        return {
+            outputs[name].spec.name: array.argmax(axis=1) if outputs[name].one_hot else array
+            for name, array in by_name(values, list(outputs), what).items()
+        }
 
     return replace(
         data,

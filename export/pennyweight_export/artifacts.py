@@ -175,8 +175,10 @@ def finish(
     Raises:
         PennyweightError: it isn't what the recipe asks for.
     """
-    interface = converters.interface
-    spec = describe(recipe, interface, _read(recipe, content), converter)
+    interface, record = converters.interface, dict(converter)
+    if recipe.format == "tflite" and converters.graph.loops:
+        record["batch"] = 1  # the runtime asks such a file sample by sample
+    spec = describe(recipe, interface, _read(recipe, content), record)
     about = About(
         name,
         recipe.precision,
@@ -189,7 +191,7 @@ def finish(
         content = with_onnx_metadata(content, about)
     else:
         content = with_tflite_metadata(content, about, spec.inputs, spec.outputs)
-    spec = describe(recipe, interface, _read(recipe, content), converter)
+    spec = describe(recipe, interface, _read(recipe, content), record)
     if not recipe.integer:
         return spec, content
     ranges = {key: [float(array.min()), float(array.max())] for key, array in converters.seen.items()}
@@ -227,7 +229,7 @@ def describe(recipe: Recipe, interface: Interface, facts: FileFacts, converter: 
         else {},
         converter=converter,
     )
-    require_asked(facts, recipe, spec.inputs, spec.outputs)
+    require_asked(facts, recipe, spec.inputs, spec.outputs, batch=converter.get("batch", -1))
     return spec
 
 

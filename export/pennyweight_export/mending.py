@@ -57,7 +57,7 @@ def other_samples(data: Dataset, evaluation: Arrays, calibration: Arrays, seed: 
     Raises:
         InputError: calibration samples are evaluation samples.
     """
-    require_disjoint(np.asarray(digests(calibration)), np.asarray(digests(evaluation)))
+    require_disjoint(digests(calibration), digests(evaluation))
     one = sum(4 * int(np.prod(array.shape[1:])) for array in calibration.values())
     samples = max(2, min(OTHERS, OTHERS_BYTES // one))
     return Others(*draw_others(data, evaluation, calibration, samples, seed))
