@@ -27,12 +27,14 @@ HOPELESS = 0.5
 class Plan(NamedTuple):
     """All that makes a quantised file.
 
-    ``content`` is the float file, ``ranges`` are its tensors', ``rounded`` the constants of operators that aren't in
-    float, ``kinds`` how operators compute that aren't in int8.
+    ``content`` is the float file, ``ranges`` are its tensors', ``uncut`` the whole ones, for tensors that no int8
+    operator reads or writes; ``rounded`` are the constants of operators that aren't in float, ``kinds`` how operators
+    compute that aren't in int8.
     """
 
     content: bytes
     ranges: Ranges
+    uncut: Ranges
     rounded: Mapping[str, Rounded]
     kinds: Mapping[str, Kind]
 
@@ -41,7 +43,14 @@ class Plan(NamedTuple):
         used = [one for scope, one in self.rounded.items() if self.kinds.get(scope, kind) != "float"]
         constants = {name: values for one in used for name, values in one.constants.items()}
         bounds = {one.weights: one.bound for one in used}
-        return quantise(with_constants(self.content, constants), self.ranges, kind, self.kinds, wire, bounds)
+        narrow = {
+            name
+            for one in operators(self.content)
+            if self.kinds.get(one.scope, kind) == "int8"
+            for name in (*one.inputs, *one.outputs)
+        }
+        ranges = self.uncut | {name: self.ranges[name] for name in narrow & self.ranges.keys()}
+        return quantise(with_constants(self.content, constants), ranges, kind, self.kinds, wire, bounds)
 
 
 class Search:
@@ -67,7 +76,7 @@ class Search:
         self._end = time.monotonic() + budget
         self._alone: dict[int, tuple[Plan, float]] = {}
         started = time.monotonic()
-        self.plan = Plan(content, whole(self.found), {}, {})
+        self.plan = Plan(content, whole(self.found), whole(self.found), {}, {})
         built = self.plan.build()
         self.quality = held_out.measure(built)
         self.record("plain int8", built, self.quality, started, kept=True)

@@ -167,7 +167,7 @@ def test_a_step_that_makes_things_worse_is_not_kept(tiny_search: Any) -> None:
 
 def test_a_plan_that_cannot_be_built_or_run_does_not_end_the_search(tiny_search: Any) -> None:
     search = searching(tiny_search)
-    assert not search.consider("no ranges", search.plan._replace(ranges={}), 0.0)
+    assert not search.consider("no ranges", search.plan._replace(ranges={}, uncut={}), 0.0)
     assert search.held_out.measure(search.plan.content[:100]) == Quality(float("inf"), 0.0, None)
 
 
