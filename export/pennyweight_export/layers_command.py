@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.bundle import EVALUATION_NAME, Bundle, open_bundle
-from pennyweight.errors import BundleError, UsageError
+from pennyweight.errors import BundleError, OutputError, UsageError
 from pennyweight.manifest import ArtifactSpec
 from pennyweight.output import emit, notice, progress, write_atomically
 from pennyweight.samples import Samples
@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--samples {args.samples}; give at least 1")
     if args.picture and Path(args.picture).suffix.lower() not in PICTURES:
         raise UsageError(f"--picture {args.picture}: end the name in {', '.join(PICTURES)}")
+    if args.picture and not Path(args.picture).absolute().parent.is_dir():
+        raise OutputError(f"--picture {args.picture}: can't be written, its folder doesn't exist; make it first")
     bundle = open_bundle(args.bundle)
     artifact = bundle.manifest.artifact(args.artifact)
     if ORIGINAL not in bundle.manifest.files:

@@ -267,3 +267,18 @@ def test_an_impossible_agreement_is_refused(text: str) -> None:
 def test_nonsense_is_one_line(tmp_path: Path) -> None:
     result = command("export", "m.keras", "--data", "digits", "-o", tmp_path / "b", "--max-drop", "0.5")
     assert "0.5pt" in one_line(result, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "least"), [("lab", 0.998), ("cnn", 0.999)])
+def test_the_best_int8_weights_agree_with_keras_on_the_test_digits(
+    lab_model: Any, recipe: str, least: float, tmp_path: Path
+) -> None:
+    """The issue's own goals: agreement on the 10,000 test digits, and accuracy within 0.1 point."""
+    from pennyweight_train import train
+
+    model = lab_model if recipe == "lab" else train("cnn", "digits", seed=1234).model
+    bundle = export(model, "digits", tmp_path / "b", precision=PRECISIONS, repair=True)
+    assert figures(bundle, REPAIRED, "samples") == [10_000] * 2
+    assert min(figures(bundle, REPAIRED, "agreement")) >= least
+    assert max(map(abs, figures(bundle, REPAIRED, "drop"))) <= 0.001
