@@ -43,5 +43,5 @@ clean:
 $(STAMP): pyproject.toml runtime/pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e "./runtime[engines,images]" -e ".[dev]"
+		-e "./runtime[engines,images]" -e ".[dev,legacy]"
 	touch $(STAMP)

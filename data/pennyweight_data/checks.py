@@ -43,9 +43,10 @@ def check_finite(name: str, what: str, array: Array) -> None:
 
 
 def clean_answers(name: str, what: str, y: Array) -> Array:
-    """Give class numbers as (n,) int64, or floating-point targets as they are.
+    """Give class numbers as (n,) int64, and as they are floating-point targets and integers that aren't one a sample.
 
-    Raise InputError on other dtypes, integers that aren't one number a sample, and NaN or infinity.
+    Those are classes of each pixel or step, or zeros and ones of several labels. Raise InputError on other dtypes,
+    one-hot rows of integers, and NaN or infinity.
     """
     if y.dtype.kind == "f":
         if y.ndim < 1:
@@ -56,10 +57,14 @@ def clean_answers(name: str, what: str, y: Array) -> Array:
         raise InputError(f"{name}: {what} is {y.dtype}; store class numbers as integers, or targets as float32")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim != 1:
-        hint = "np.argmax(y, axis=1) turns one-hot rows into class numbers" if y.ndim == 2 else "store one a sample"
+    if y.ndim == 1:
+        return y.astype(np.int64)
+    if y.ndim == 2 and y.min() >= 0 and (y.sum(axis=1) == 1).all():
+        hint = "np.argmax(y, axis=1) turns one-hot rows into class numbers"
         raise InputError(f"{name}: {what} is {y.dtype} {y.shape}, class numbers must be (n,); {hint}")
-    return y.astype(np.int64)
+    if y.ndim < 1 or 0 in y.shape:
+        raise InputError(f"{name}: {what} is {y.dtype} {y.shape}; store class numbers, one a sample, as (n,)")
+    return y
 
 
 def whole_labels(name: str, what: str, y: Array) -> Array:

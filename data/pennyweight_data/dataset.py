@@ -25,7 +25,8 @@ class Dataset:
     """A training and a test part. ``make_dataset`` and ``load_data`` check it; nothing else should build one.
 
     ``x_train`` and ``x_test`` are (n, *shape) of one numeric dtype each, finite. ``y_train`` and ``y_test`` are (n,)
-    int64 class numbers from 0, or floating-point targets (n, …) for regression and autoencoders. ``labels`` names the
+    int64 class numbers from 0, floating-point targets (n, …) for regression and autoencoders, or integers (n, …) for
+    classes of each pixel and for several labels at once. ``labels`` names the
     classes in order, where names are known. ``split_note`` says where the test part comes from.
 
     For a model with several inputs x is a dictionary of such arrays by the inputs' names, and so is y for several
@@ -44,7 +45,7 @@ class Dataset:
     @property
     def classes(self) -> int | None:
         """The number of classes, or None where the answers are targets and no classes."""
-        if isinstance(self.y_train, Mapping) or not np.issubdtype(self.y_train.dtype, np.integer):
+        if not _are_classes(self.y_train):
             return None
         return len(self.labels) if self.labels else int(self.y_train.max()) + 1
 
@@ -77,7 +78,7 @@ def make_dataset(
     can't be trained or measured on.
     """
     x_train, y_train = _part(name, "train", train)
-    has_classes = not isinstance(y_train, dict) and y_train.dtype == np.int64
+    has_classes = _are_classes(y_train)
     known = (len(labels) if labels else int(y_train.max()) + 1) if has_classes else 0
     if has_classes:
         check_labels(name, "y_train", y_train, known)
@@ -119,6 +120,11 @@ def strata(answers: Values) -> Array:
         return array
     arrays = list(answers.values())
     return next((array for array in arrays if array.ndim == 1 and array.dtype == np.int64), arrays[0])
+
+
+def _are_classes(answers: Values) -> bool:
+    """Say whether answers are class numbers, one a sample."""
+    return not isinstance(answers, Mapping) and answers.ndim == 1 and answers.dtype.kind in "iu"
 
 
 def _rows(values: Values) -> int:

@@ -90,7 +90,7 @@ def sample_shape(array: Array, shape: tuple[int | None, ...]) -> tuple[int | Non
 def fit(data: Dataset, interface: Interface) -> Dataset:
     """Give the data set with dictionaries by the interface's names, in its shapes and dtypes."""
     inputs = {entry.source: entry.spec for entry in interface.inputs}
-    outputs = {entry.source: entry.spec.name for entry in interface.outputs}
+    outputs = {entry.source: entry for entry in interface.outputs}
 
     def samples(values: Values, what: str) -> Arrays:
         return {
@@ -99,7 +99,10 @@ def fit(data: Dataset, interface: Interface) -> Dataset:
         }
 
     def answers(values: Values, what: str) -> Arrays:
-        return {outputs[name]: array for name, array in by_name(values, list(outputs), what).items()}
+        return {
+            outputs[name].spec.name: array.argmax(axis=1) if outputs[name].one_hot else array
+            for name, array in by_name(values, list(outputs), what).items()
+        }
 
     return replace(
         data,

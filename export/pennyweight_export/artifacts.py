@@ -68,6 +68,10 @@ class Converters:
         """Quantise the float32 file with ai-edge-quantizer, from the same calibration samples."""
         if len(self.interface.inputs) > 1:
             raise PennyweightError("ai-edge-quantizer is used for models with one input")
+        if self.graph.loops:
+            raise PennyweightError(
+                "the values inside a loop can't be read, so ai-edge-quantizer has no ranges for them"
+            )
         pixels = self.wire(kind) != "float32"
         content = quantise(self.float32_inner, self.ranges, kind, wire=kind if pixels else "float")
         if kind != "int8" or not pixels:
@@ -171,8 +175,10 @@ def _finished(
     recipe: Recipe, converters: Converters, content: bytes, tool: Tool, name: str, licence: str
 ) -> tuple[ArtifactSpec, bytes]:
     """Hold a file to its recipe, let it say what it is, and hold that to the recipe again."""
-    interface = converters.interface
-    spec = describe(recipe, interface, _read(recipe, content), tool.record)
+    interface, record = converters.interface, tool.record
+    if recipe.format == "tflite" and converters.graph.loops:
+        record["batch"] = 1  # the runtime asks such a file sample by sample
+    spec = describe(recipe, interface, _read(recipe, content), record)
     about = About(
         name,
         recipe.precision,
@@ -185,7 +191,7 @@ def _finished(
         content = with_onnx_metadata(content, about)
     else:
         content = with_tflite_metadata(content, about, spec.inputs, spec.outputs)
-    spec = describe(recipe, interface, _read(recipe, content), tool.record)
+    spec = describe(recipe, interface, _read(recipe, content), record)
     if not recipe.integer:
         return spec, content
     ranges = {key: [float(array.min()), float(array.max())] for key, array in converters.seen.items()}
@@ -223,7 +229,7 @@ def describe(recipe: Recipe, interface: Interface, facts: FileFacts, converter: 
         else {},
         converter=converter,
     )
-    require_asked(facts, recipe, spec.inputs, spec.outputs)
+    require_asked(facts, recipe, spec.inputs, spec.outputs, batch=converter.get("batch", -1))
     return spec
 
 

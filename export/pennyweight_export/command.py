@@ -22,15 +22,16 @@ HEADER = ["artifact", "engine", "bytes", "operators", "accuracy", "agreement", "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("model", metavar="MODEL", help="a .keras file")
+    parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file, or a SavedModel folder")
     parser.add_argument("--data", required=True, metavar="DATA", help="the data set: digits, lab, a file or a folder")
     parser.add_argument(
         "-o", "--output", dest="bundle", required=True, metavar="BUNDLE", help="a folder, or one file NAME.pennyweight"
     )
     parser.add_argument("--force", action="store_true", help="replace an older bundle")
     parser.add_argument("--labels", metavar="A,B,…|FILE", help="the classes' names, or a file with one on each line")
-    parser.add_argument("--scale", type=float, metavar="S", help="training fed the model S × pixel + O")
-    parser.add_argument("--offset", type=float, metavar="O", help="see --scale")
+    parser.add_argument("--scale", metavar="S[,S,S]", help="training fed the model S × pixel + O (one per channel)")
+    parser.add_argument("--offset", metavar="O[,O,O]", help="see --scale; write --offset=-1 for a negative one")
+    parser.add_argument("--preprocess", metavar="keras:NAME", help="training used keras.applications.NAME's own")
     parser.add_argument(
         "--calibration", type=int, default=CALIBRATION_SAMPLES, metavar="N", help="samples for int8 (%(default)s)"
     )
@@ -43,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="the bundle's name (default: that of BUNDLE)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (default 0)")
+    parser.add_argument("--any-accuracy", action="store_true", help="also a model no better than chance on the data")
+    parser.add_argument("--trust-code", action="store_true", help="run code that the model file holds or names")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,13 +59,16 @@ def run(args: argparse.Namespace) -> int:
         args.bundle,
         force=args.force,
         labels=_labels(args.labels),
-        scale=args.scale,
-        offset=args.offset,
+        scale=_factors("--scale", args.scale),
+        offset=_factors("--offset", args.offset),
+        preprocess=args.preprocess,
         calibration=args.calibration,
         evaluation=_evaluation(args.evaluation),
         precision=None if args.precision is None else args.precision.split(","),
         name=args.name,
         seed=args.seed,
+        trust_code=args.trust_code,
+        any_accuracy=args.any_accuracy,
         notice=lambda text: notice(args, text),
     )
     emit(args, _as_json(bundle), f"{text_table(HEADER, _rows(bundle), left=2)}\n\nwrote {bundle.path}")
@@ -79,6 +85,15 @@ def _labels(given: str | None) -> list[str] | None:
             raise InputError(f"{given}: no labels; give a,b,c or a file with one on each line") from error
         return [line.strip() for line in lines if line.strip()]
     return [label.strip() for label in given.split(",")]
+
+
+def _factors(option: str, given: str | None) -> list[float] | None:
+    if given is None:
+        return None
+    try:
+        return [float(number) for number in given.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{option} {given}: give one number, or one per channel as in 0.017,0.0175,0.0174") from error
 
 
 def _evaluation(given: str | None) -> int | Literal["all", "none"] | None:

@@ -65,7 +65,7 @@ def draw_evaluation(data: Dataset, interface: Interface, wanted: int | None, see
     """
     if wanted is not None and wanted < 1:
         raise UsageError(f"evaluation with {wanted} samples; ask for at least 1, or none")
-    one = sum(array[:1].nbytes for array in data.x_test.values()) + 8
+    one = sum(array[:1].nbytes for array in (*data.x_test.values(), *data.y_test.values()))
     one += sum(4 * int(np.prod(output.spec.shape)) for output in interface.outputs)
     limit = max(1, EVALUATION_BYTES // one) if wanted is None else wanted
     rows = stratified_sample(strata(data.y_test), limit, seed)
@@ -92,12 +92,15 @@ def seen_by_layers(calibration: Arrays, interface: Interface) -> Arrays:
     Where no sample holds the darkest or brightest pixel, one corner of a copy is set to it: only so is the input's
     step exactly one pixel, and one corner hardly moves the ranges behind it.
     """
-    return {entry.spec.name: _seen(calibration[entry.spec.name], *entry.held) for entry in interface.inputs}
+    return {
+        entry.spec.name: calibration[entry.spec.name]
+        if entry.takes == entry.spec.dtype
+        else _seen(calibration[entry.spec.name], *entry.held)
+        for entry in interface.inputs
+    }
 
 
 def _seen(samples: Array, scale: float, offset: float) -> Array:
-    if samples.dtype != np.uint8:
-        return samples
     seen = samples.copy()
     for index, end in ((0, 0), (-1, 255)):
         if not (seen == end).any():

@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 import pennyweight
 from pennyweight.bundle import EVALUATION_NAME, GOLDEN_NAME, SUFFIX, Bundle, open_bundle
 from pennyweight.errors import PennyweightError, UsageError
@@ -24,14 +22,15 @@ from pennyweight.tallies import chosen_classes
 from .arrays import Arrays, fit, read_arrays
 from .candidates import Candidate, Choice, choose
 from .card import CARD_NAME, model_card
+from .model_files import check_file
 from .recipes import choose_recipes
-from .source import check_file, open_source
+from .source import open_source
 from .staging import Staging, check_output, staged
 from .trials import try_engines
 
 if TYPE_CHECKING:
     from .interface import Interface
-    from .source import KerasModel
+    from .model_files import KerasModel
 
 Notice = Callable[[str], None]
 CALIBRATION_SAMPLES = 500
@@ -44,14 +43,17 @@ def export(
     *,
     force: bool = False,
     labels: Sequence[str] | None = None,
-    scale: float | None = None,
-    offset: float | None = None,
+    scale: float | Sequence[float] | None = None,
+    offset: float | Sequence[float] | None = None,
+    preprocess: str | None = None,
     image: ImagePreparation | None = None,
     calibration: int = CALIBRATION_SAMPLES,
     evaluation: int | Literal["all", "none"] | None = None,
     precision: Sequence[str] | None = None,
     name: str | None = None,
     seed: int = 0,
+    trust_code: bool = False,
+    any_accuracy: bool = False,
     max_drop: float = MAX_DROP,
     confidence: float = CONFIDENCE,
     notice: Notice = lambda text: None,
@@ -62,13 +64,17 @@ def export(
     a gap in the manifest, with the reason.
 
     Args:
-        model: a built keras.Model, or the path of a ``.keras`` file.
-        data: a ``pennyweight_data.Dataset``, anything with arrays ``x_train y_train x_test y_test``, or what
-            ``load_data`` reads. Calibration is drawn from the training part, evaluation from the test part.
+        model: a built keras.Model, or the path of a ``.keras`` or legacy ``.h5`` file or of a SavedModel folder.
+        data: a ``pennyweight_data.Dataset``, anything with arrays ``x_train y_train x_test y_test`` (for several inputs
+            or outputs mappings from the model's names to arrays), or what ``load_data`` reads. Calibration is drawn
+            from the training part, evaluation from the test part.
         output: the bundle's folder, or a file that ends in ``.pennyweight``.
         force: replace an older bundle; it stays until the new one is complete.
         labels: the classes' names in order; by default the data's, or "0", "1", ….
-        scale, offset: the training fed the model scale × pixel + offset; not for a model with its own Rescaling.
+        scale, offset: the training fed the model scale × pixel + offset, one number each or one per channel; not for
+            a model with its own Rescaling.
+        preprocess: instead of these "keras:NAME", where NAME is a module of ``keras.applications`` whose
+            ``preprocess_input`` the training used, or one of its modes tf, caffe and torch.
         image: how pictures are prepared for the model; by default bilinear, antialiased and stretched.
         calibration: how many samples the int8 ranges are drawn from.
         evaluation: how many samples of the test part go into the bundle; None takes what 50 MB hold, "none" leaves
@@ -77,6 +83,9 @@ def export(
             default those that a Pi can use, see ``recipes.RECIPES``.
         name: the bundle's name; by default that of ``output``.
         seed: of every draw.
+        trust_code: run code that the model file holds (Lambda layers), and import the modules that it names, also from
+            its own folder. Without it no code from the file is run.
+        any_accuracy: export a model that is no better than chance on the evaluation data, too.
         max_drop, confidence: the accuracy that parity lets an artifact lose, as a fraction, and with which confidence.
         notice: called with one line of progress at a time.
 
@@ -85,7 +94,8 @@ def export(
 
     Raises:
         InputError: the model file or the data can't be used, or don't fit each other.
-        UsageError: options that can't be right, or a kind of model that can't be exported.
+        UsageError: options that can't be right, a kind of model that can't be exported, or a model that is about as
+            good as chance on the data, as it is where its pixels aren't prepared as in training.
         OutputError: ``output`` exists, or can't be written.
         PennyweightError: none of the artifacts could be made.
     """
@@ -98,19 +108,26 @@ def export(
     # TensorFlow takes seconds to import, and whoever only asks for help shouldn't wait for it.
     from .artifacts import Converters, make_candidates
     from .evidence import draw_calibration, draw_evaluation, draw_golden
-    from .graph import Graph, original_answers, require_same
+    from .foreign import with_inputs
+    from .graph import Graph, require_same
     from .interface import recognise
+    from .original import original_answers
+    from .preprocessing import preprocessing_from
+    from .sanity import require_better_than_chance
 
-    source = open_source(model)
-    interface = recognise(source.model, given, labels, scale, offset, image)
+    source = open_source(model, trust_code)
+    keras_model = with_inputs(source.model, given)
+    interface = recognise(keras_model, given, labels, preprocessing_from(scale, offset, preprocess), image)
     dataset = fit(given, interface)
     inputs, answers = draw_evaluation(dataset, interface, _wanted(evaluation, dataset.test_rows), seed)
-    evaluated = _samples(interface, inputs, original_answers(source.model, interface, inputs), answers)
+    evaluated = _samples(interface, inputs, original_answers(keras_model, interface, inputs), answers)
     calibrated = draw_calibration(dataset, inputs, calibration, seed)
     for line in _introduction(interface, evaluated, calibrated.record):
         notice(line)
+    if not any_accuracy:
+        require_better_than_chance(keras_model, interface, evaluated)
     golden = draw_golden(evaluated, seed)
-    graph = Graph(source.model, interface)
+    graph = Graph(keras_model, interface)
     require_same(graph, golden)
 
     title = name or place.name.removesuffix(SUFFIX)
@@ -165,9 +182,14 @@ def _wanted(evaluation: int | str | None, rows: int) -> int | None:
 def _samples(interface: Interface, inputs: Arrays, outputs: Arrays, answers: Arrays) -> Samples:
     # The format has one array of labels: those of the only output.
     labels = next(iter(answers.values())) if len(answers) == 1 else None
-    if labels is not None and labels.dtype == np.int64 and interface.outputs[0].spec.labelling != "single":
+    if labels is not None and labels.dtype.kind in "iu" and not _names_one_class(interface):
         labels = None
     return Samples(inputs, outputs, labels)
+
+
+def _names_one_class(interface: Interface) -> bool:
+    output = interface.outputs[0].spec
+    return len(interface.outputs) == 1 and output.labelling == "single" and len(output.shape) == 1
 
 
 def _introduction(interface: Interface, evaluated: Samples, calibration: Mapping[str, Any]) -> list[str]:
@@ -176,7 +198,7 @@ def _introduction(interface: Interface, evaluated: Samples, calibration: Mapping
         (low, high), of = entry.seen, f" of {entry.spec.name}" if len(interface.inputs) > 1 else ""
         lines.append(f"the model's layers see values{of} from {low:.4g} to {high:.4g}")
     output = interface.outputs[0].spec
-    if len(interface.outputs) == 1 and output.labelling == "single" and evaluated.labels is not None:
+    if _names_one_class(interface) and evaluated.labels is not None:
         right = int((chosen_classes(evaluated.outputs[output.name]) == evaluated.labels).sum())
         share = right / evaluated.rows
         lines.append(f"the original is right on {right:,} of {evaluated.rows:,} evaluation samples ({share:.2%})")

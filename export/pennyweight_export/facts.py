@@ -51,20 +51,23 @@ class FileFacts(NamedTuple):
 QUANTISED = {"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
 
-def require_asked(facts: FileFacts, recipe: Recipe, inputs: tuple[Wire, ...], outputs: tuple[Wire, ...]) -> None:
+def require_asked(
+    facts: FileFacts, recipe: Recipe, inputs: tuple[Wire, ...], outputs: tuple[Wire, ...], batch: int = -1
+) -> None:
     """Raise PennyweightError where a file isn't what was asked for.
 
     Args:
         facts: what the file is.
         recipe: what was asked for.
         inputs, outputs: the wires' tensors and dtypes that were asked for.
+        batch: 1 where the converter can't leave it free, otherwise −1.
     """
     artifact = recipe.name
     if facts.foreign_operators:
         names = ", ".join(facts.foreign_operators)
         raise PennyweightError(f"{artifact}: needs {names}, which the engines lack; rebuild the layer from common ones")
     for asked, found in ((inputs, facts.inputs), (outputs, facts.outputs)):
-        _require_wires(artifact, asked, found)
+        _require_wires(artifact, asked, found, batch)
     wrong = _unlike(facts, recipe)
     if wrong:
         raise PennyweightError(f"{artifact}: {recipe.precision} was asked for, but {wrong}")
@@ -94,7 +97,7 @@ def _unlike(facts: FileFacts, recipe: Recipe) -> str:
     return ""
 
 
-def _require_wires(artifact: str, asked: tuple[Wire, ...], found: tuple[TensorFact, ...]) -> None:
+def _require_wires(artifact: str, asked: tuple[Wire, ...], found: tuple[TensorFact, ...], batch: int) -> None:
     by_name = {fact.name: fact for fact in found}
     if len(by_name) != len(asked):
         raise PennyweightError(f"{artifact}: has {len(by_name)} tensors where {len(asked)} were asked for")
@@ -103,5 +106,6 @@ def _require_wires(artifact: str, asked: tuple[Wire, ...], found: tuple[TensorFa
         if fact is None or fact.dtype != wire.dtype:
             have = f"{fact.dtype} {fact.name!r}" if fact else ", ".join(by_name)
             raise PennyweightError(f"{artifact}: {wire.dtype} {wire.tensor!r} was asked for, the file has {have}")
-        if not fact.shape or fact.shape[0] != -1:
-            raise PennyweightError(f"{artifact}: {wire.tensor!r} is fixed to {fact.shape}; its batch must be free")
+        if not fact.shape or fact.shape[0] != batch:
+            wanted = "free" if batch < 0 else str(batch)
+            raise PennyweightError(f"{artifact}: {wire.tensor!r} is fixed to {fact.shape}; its batch must be {wanted}")

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from pennyweight.errors import InputError, PennyweightError
+from pennyweight.errors import PennyweightError
 from pennyweight.manifest import InputSpec
 from pennyweight.samples import Samples
 
 from ._tensorflow import keras, tf
-from .arrays import Array, Arrays
-from .interface import Factor, Input, Interface, KerasModel, is_functional, leading_rescaling
+from .foreign import is_opaque, variables_of
+from .interface import Input, Interface, KerasModel
+from .original import called, packed, with_head
+from .preprocessing import leading_layer
 
 # Float32 rounding of the same sums in another order stays far below this; a wrong graph doesn't.
 SAME = 1e-4
-ROWS = 1024
+# Steps of a recurrent layer that are written out one by one.
+UNROLLED = 128
 
 
 class Graph(tf.Module):  # type: ignore[misc]
@@ -34,87 +37,81 @@ class Graph(tf.Module):  # type: ignore[misc]
         super().__init__()
         self.interface = interface
         network = inner_network(model, interface)
-        self._tracked = [variable.value for variable in network.variables]
+        self._tracked = variables_of(network)
 
         def network_on(seen: Sequence[Any]) -> dict[str, Any]:
-            return _answers(network, interface, seen)
+            answers = called(network, seen)
+            return {
+                output.spec.name: with_head(answer, output.head) for output, answer in zip(interface.outputs, answers)
+            }
 
         def inner(*given: Any) -> dict[str, Any]:
-            return network_on([_inside(values, entry) for values, entry in zip(given, interface.inputs)])
-
-        def whole(*given: Any) -> dict[str, Any]:
             return network_on(
                 [
-                    _scaled(_as_float(values), entry.inner_scale, entry.inner_offset)
+                    _prepared(values, entry) if entry.in_graph else values
                     for values, entry in zip(given, interface.inputs)
                 ]
             )
 
-        self.whole = _function(whole, [_tensor_spec(entry.spec, entry.spec.dtype) for entry in interface.inputs])
-        self.inner = _function(inner, [_tensor_spec(entry.spec, _inner_dtype(entry)) for entry in interface.inputs])
+        def whole(*given: Any) -> dict[str, Any]:
+            return network_on(
+                [_prepared(_cast(values, entry.takes), entry) for values, entry in zip(given, interface.inputs)]
+            )
+
+        specs = [entry.spec for entry in interface.inputs]
+        taken = [entry.takes for entry in interface.inputs]
+        self.whole = _function(whole, specs, [spec.dtype for spec in specs])
+        self.inner = _function(inner, specs, taken)
+        self.loops = has_loop(self.inner)
+        self._whole_of_one = _function(whole, specs, [spec.dtype for spec in specs], 1)
+        self._inner_of_one = _function(inner, specs, taken, 1)
+
+    def for_tflite(self, inner: bool) -> Any:
+        """Give one of the functions, traced: for TFLite a loop's batch must be known, and is 1."""
+        if self.loops:
+            return (self._inner_of_one if inner else self._whole_of_one).get_concrete_function()
+        return (self.inner if inner else self.whole).get_concrete_function()
 
 
-def _function(body: Callable[..., Any], signature: Sequence[Any]) -> Any:
+def has_loop(function: Any) -> bool:
+    """Say whether a traced function has a loop in it, as recurrent layers that weren't unrolled make."""
+    content = function.get_concrete_function().graph.as_graph_def()
+    bodies = [content.node, *(part.node_def for part in content.library.function)]
+    return any(node.op in ("While", "StatelessWhile") for nodes in bodies for node in nodes)
+
+
+def _function(
+    body: Callable[..., Any], specs: Sequence[InputSpec], dtypes: Sequence[str], batch: int | None = None
+) -> Any:
+    signature = [tf.TensorSpec((batch, *spec.shape), dtype, spec.name) for spec, dtype in zip(specs, dtypes)]
     # Keras' own graphs need no autograph, which reads and rewrites source code for seconds.
     return tf.function(body, input_signature=signature, autograph=False)
 
 
-def _tensor_spec(spec: InputSpec, dtype: str) -> Any:
-    return tf.TensorSpec((None, *spec.shape), dtype, spec.name)
+def _cast(values: Any, dtype: str) -> Any:
+    return values if dtype in ("int32", "uint8") else tf.cast(values, dtype)
 
 
-def _inner_dtype(entry: Input) -> str:
-    return "int32" if entry.spec.dtype == "int32" else "float32"
+def _prepared(values: Any, entry: Input) -> Any:
+    """Turn pixels into what the layers see.
 
-
-def _as_float(values: Any) -> Any:
-    return values if values.dtype == tf.int32 else tf.cast(values, tf.float32)
-
-
-def _inside(values: Any, entry: Input) -> Any:
-    return _scaled(values, entry.inner_scale, entry.inner_offset) if entry.in_graph else values
-
-
-def _scaled(values: Any, scale: Factor, offset: Factor) -> Any:
-    scaled = values if np.all(np.equal(scale, 1)) else values * scale
-    return scaled if np.all(np.equal(offset, 0)) else scaled + offset
-
-
-def _answers(model: KerasModel, interface: Interface, values: Sequence[Any]) -> dict[str, Any]:
-    """Call a Keras model on its inputs in order; give its outputs, with heads, by the interface's names."""
-    given = values[0] if len(values) == 1 else keras.tree.pack_sequence_as(model.input, list(values))
-    answers = keras.tree.flatten(model(given, training=False))
-    return {output.spec.name: with_head(answer, output.head) for output, answer in zip(interface.outputs, answers)}
-
-
-def with_head(answers: Any, head: str) -> Any:
-    """Append the softmax or sigmoid that the model lacks."""
-    return {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid, "": tf.identity}[head](answers)
-
-
-def original_answers(model: KerasModel, interface: Interface, inputs: Arrays) -> Arrays:
-    """Give the original Keras model's outputs on interface inputs, by name, with heads appended: (n, …) float32.
-
-    Raises:
-        InputError: an answer is NaN or infinite.
+    Per channel that is one 1×1 convolution: quantised, its weights have a scale for each channel and its offsets 32
+    bits, where a multiplication and an addition would share one scale of 8 bits among the channels.
     """
-    call = tf.function(lambda *batch: _answers(model, interface, batch), autograph=False)
-    pieces = []
-    for start in range(0, len(next(iter(inputs.values()))), ROWS):
-        batch = [tf.constant(_fed(inputs[entry.spec.name][start : start + ROWS], entry)) for entry in interface.inputs]
-        pieces.append({name: answer.numpy() for name, answer in call(*batch).items()})
-    together = {name: np.concatenate([piece[name] for piece in pieces]).astype(np.float32) for name in pieces[0]}
-    if not all(np.isfinite(answers).all() for answers in together.values()):
-        raise InputError("the model itself answers NaN or infinity on evaluation samples; train it again")
-    return together
-
-
-def _fed(batch: Array, entry: Input) -> Array:
-    """Give samples as the training fed them to the Keras model."""
-    if np.all(np.equal(entry.scale, 1)) and np.all(np.equal(entry.offset, 0)):
-        return batch
-    fed: Array = batch.astype(np.float32) * np.asarray(entry.scale, np.float32) + np.asarray(entry.offset, np.float32)
-    return fed
+    scale, offset = entry.inner_scale, entry.inner_offset
+    alike = isinstance(scale, float) and isinstance(offset, float)
+    if len(entry.spec.shape) != 3 or (alike and not entry.swapped):
+        values = tf.reverse(values, [-1]) if entry.swapped else values
+        scaled = values if np.all(np.equal(scale, 1)) else values * scale
+        return scaled if np.all(np.equal(offset, 0)) else scaled + offset
+    channels = entry.spec.shape[-1]
+    factors = np.broadcast_to(np.asarray(scale, np.float32), channels)
+    if entry.swapped:
+        kernel = np.eye(channels, dtype=np.float32)[::-1] * factors
+        prepared = tf.nn.conv2d(values, kernel[None, None], 1, "VALID")
+    else:
+        prepared = tf.nn.depthwise_conv2d(values, factors[None, None, :, None], [1, 1, 1, 1], "VALID")
+    return tf.nn.bias_add(prepared, np.broadcast_to(np.asarray(offset, np.float32), channels))
 
 
 def require_same(graph: Graph, samples: Samples) -> None:
@@ -135,23 +132,40 @@ def inner_network(model: KerasModel, interface: Interface) -> KerasModel:
     """
     if not (isinstance(model, keras.Sequential) or is_functional(model)):
         return model
-    folded = [
-        leading_rescaling(model, tensor) for tensor, entry in zip(model.inputs, interface.inputs) if entry.rescaling
-    ]
+    leading = [leading_layer(model, tensor) for tensor, entry in zip(model.inputs, interface.inputs) if entry.rescaling]
+    folded = [found[0] for found in leading if found]
 
     def copied(layer: Any) -> Any:
         if any(layer is rescaling for rescaling in folded):
             return keras.layers.Identity()
-        return _plain_reshape(layer) or layer.__class__.from_config(layer.get_config())
+        if is_opaque(layer):
+            return layer
+        return _plain_reshape(layer) or layer.__class__.from_config(_unrolled(layer, layer.get_config()))
 
     entries = [
-        keras.Input(entry.spec.shape, dtype=_inner_dtype(entry), name=tensor.name)
+        keras.Input(entry.spec.shape, dtype=entry.takes, name=tensor.name)
         for tensor, entry in zip(model.inputs, interface.inputs)
     ]
-    packed = entries[0] if len(entries) == 1 else keras.tree.pack_sequence_as(model.input, entries)
-    network = keras.models.clone_model(model, input_tensors=packed, clone_function=copied)
+    network = keras.models.clone_model(model, input_tensors=packed(model, entries), clone_function=copied)
     network.set_weights(model.get_weights())
     return network
+
+
+def _unrolled(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """Give a recurrent layer's configuration with its loop unrolled, where it is short enough.
+
+    TensorFlow's converter takes a loop with a batch of 1 only, and crashes when it quantises one.
+    """
+    if not isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)) or layer.input.shape[1] > UNROLLED:
+        return config
+    parts = [
+        config,
+        *(config[key]["config"] for key in ("layer", "backward_layer") if isinstance(config.get(key), dict)),
+    ]
+    for part in parts:
+        if "unroll" in part:
+            part["unroll"] = True
+    return config
 
 
 class _BatchReshape(keras.layers.Layer):  # type: ignore[misc]
@@ -177,3 +191,8 @@ def _plain_reshape(layer: Any) -> Any | None:
     if len(targets) != 1 or None in (target := targets.pop()):
         return None
     return _BatchReshape(target, layer.name)
+
+
+def is_functional(model: KerasModel) -> bool:
+    """Say whether the model is a Functional one, whose graph Keras can rebuild."""
+    return type(model).__name__ == "Functional" or type(model) is keras.Model

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import onnx
 
 from pennyweight.engines import first_line
@@ -32,13 +33,26 @@ def convert_onnx(function: Any) -> bytes:
         import tf2onnx
     try:
         with quiet():
-            model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+            model, _ = tf2onnx.convert.from_function(
+                function,
+                input_signature=function.input_signature,
+                opset=OPSET,
+                custom_op_handlers={"Erfc": (_one_less_erf, [])},
+            )
     except Exception as error:
         raise PennyweightError(f"tf2onnx refuses the model ({first_line(error)})") from error
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     content: bytes = model.SerializeToString()
     return content
+
+
+def _one_less_erf(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """Write TensorFlow's Erfc, which its optimizer makes of an exact GELU, as 1 − Erf; ONNX has no other."""
+    node.type = "Erf"
+    one = context.make_const(f"{name}_one", np.ones((), np.float32))
+    erf = node.output[0]
+    context.insert_new_node_on_output("Sub", erf, name=f"{name}_less", inputs=[one.output[0], erf])
 
 
 def parse_onnx(content: bytes) -> Any:

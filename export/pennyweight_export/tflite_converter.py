@@ -21,12 +21,12 @@ def convert_float32(graph: Graph, inner: bool = False) -> bytes:
     Raises:
         PennyweightError: TensorFlow's converter can't; so do the other conversions.
     """
-    return _converted(_converter(graph, graph.inner if inner else graph.whole))
+    return _converted(_converter(graph, inner))
 
 
 def convert_float16(graph: Graph) -> bytes:
     """Convert with float16 weights, which the engine turns into float32 once, as it loads the file."""
-    converter = _converter(graph, graph.whole)
+    converter = _converter(graph)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
     return _converted(converter)
@@ -37,7 +37,7 @@ def convert_dynamic(graph: Graph, per_channel: bool) -> bytes:
 
     ``per_channel`` gives each unit of a Dense layer a scale of its own, which older engines can't read.
     """
-    converter = _converter(graph, graph.whole)
+    converter = _converter(graph)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
     return _converted(converter)
@@ -53,7 +53,12 @@ def convert_integer(graph: Graph, seen: Arrays, wire: str, activations: str) -> 
             activations; outputs are float32, dequantised in the graph.
         activations: "int8" or "int16".
     """
-    converter = _converter(graph, graph.inner)
+    if graph.loops:
+        raise PennyweightError(
+            "TensorFlow's converter crashes when it quantises a loop, which this model has: a recurrent layer that is "
+            "too long to be written out, or one in a model that Keras can't rebuild"
+        )
+    converter = _converter(graph, inner=True)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = _one_by_one(seen)
     sets = tf.lite.OpsSet
@@ -66,9 +71,9 @@ def convert_integer(graph: Graph, seen: Arrays, wire: str, activations: str) -> 
     return _converted(converter)
 
 
-def _converter(graph: Graph, function: Any) -> Any:
+def _converter(graph: Graph, inner: bool = False) -> Any:
     # One for each artifact: a converter's settings leak into its next conversion.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], graph)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.for_tflite(inner)], graph)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter
 
