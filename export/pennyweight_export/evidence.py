@@ -19,10 +19,11 @@ EVALUATION_BYTES = 50 * 10**6
 
 
 class Calibration(NamedTuple):
-    """The samples that quantisation ranges are drawn from, by the interface's inputs, and their record."""
+    """The samples that quantisation ranges are drawn from, by the interface's inputs; their record, their classes."""
 
     inputs: Arrays
     record: dict[str, Any]
+    labels: Array | None = None
 
 
 def draw_calibration(data: Dataset, evaluation: Arrays, samples: int, seed: int) -> Calibration:
@@ -52,7 +53,27 @@ def draw_calibration(data: Dataset, evaluation: Arrays, samples: int, seed: int)
         "left_out_as_in_evaluation": int((~free).sum()),
         "classes": len(np.unique(answers[rows])) if answers.dtype == np.int64 else None,
     }
-    return Calibration(take_rows(data.x_train, rows), record)
+    classes = answers[rows] if answers.ndim == 1 and answers.dtype == np.int64 else None
+    return Calibration(take_rows(data.x_train, rows), record, classes)
+
+
+def draw_others(
+    data: Dataset, evaluation: Arrays, calibration: Arrays, samples: int, seed: int
+) -> tuple[Arrays, Array | None]:
+    """Draw further training samples that are in neither of the two, by content; none where there are no more.
+
+    Returns:
+        The inputs by the interface's names, in random order, and their class numbers where the answers are some.
+    """
+    free = np.flatnonzero(~np.isin(digests(data.x_train), [*digests(evaluation), *digests(calibration)]))
+    answers = strata(data.y_train)
+    rows = free[stratified_sample(answers[free], samples, seed)]
+    rows = rows[np.random.default_rng(seed).permutation(len(rows))]
+    classes = answers[rows] if answers.ndim == 1 and answers.dtype == np.int64 else None
+    # Files that are read on demand are read forwards.
+    order = np.argsort(rows)
+    back = np.argsort(order)
+    return {name: array[back] for name, array in take_rows(data.x_train, rows[order]).items()}, classes
 
 
 def draw_evaluation(data: Dataset, interface: Interface, wanted: int | None, seed: int) -> tuple[Arrays, Arrays]:

@@ -66,6 +66,9 @@ RECIPES = (
     Recipe("int8", "onnx", "int8", "int8", True, 2.0, 1 / 64),
 )
 ALL = "all"
+# What repair makes of an int8 file that lost too much: int8, and wider where it must be.
+WIDER = "int8 or wider"
+REPAIRED = Recipe("int8-repaired", "tflite", "int8", WIDER, False, 2.0, 1 / 64)
 
 
 def choose_recipes(names: Names | None = None) -> tuple[Recipe, ...]:

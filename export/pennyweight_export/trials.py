@@ -39,7 +39,7 @@ def try_engines(
     Args:
         bundle: a bundle's folder with golden and evaluation set.
         artifacts: the artifacts to try.
-        gate: "max_drop" and "confidence" of the verdict.
+        gate: "max_drop" and "confidence" of the verdict, and where it is asked for "min_agreement".
         notice: told of engines that aren't installed.
     """
     work = {}
@@ -74,7 +74,13 @@ def _answer(bundle: Bundle, artifact: str, arguments: dict[str, Any]) -> dict[st
         model = load(bundle, artifact=artifact, engine=engine)
         answer["loaded"] = True
         golden = replay_golden(model, bundle.golden()).largest
-        figures = plain_json(measure_parity(model, bundle.evaluation(), **arguments["gate"]))
+        gate = dict(arguments["gate"])
+        least = gate.pop("min_agreement", None)
+        figures = plain_json(measure_parity(model, bundle.evaluation(), **gate))
+        if least is not None and figures.get("agreement", 1.0) < least:
+            figures.update(
+                verdict="fail", reason=f"agreement {figures['agreement']:.2%}, at least {least:.2%} is asked for"
+            )
         # Sample by sample is `parity`'s to say: every cold start on a device parses the manifest.
         figures.pop("flipped", None)
     except EngineError as error:
