@@ -68,6 +68,10 @@ class Converters:
         """Quantise the float32 file with ai-edge-quantizer, from the same calibration samples."""
         if len(self.interface.inputs) > 1:
             raise PennyweightError("ai-edge-quantizer is used for models with one input")
+        if self.graph.loops:
+            raise PennyweightError(
+                "the values inside a loop can't be read, so ai-edge-quantizer has no ranges for them"
+            )
         pixels = self.wire(kind) != "float32"
         content = quantise(self.float32_inner, self.ranges, kind, wire=kind if pixels else "float")
         if kind != "int8" or not pixels:
@@ -164,7 +168,7 @@ def make_candidates(
             except PennyweightError as error:
                 yield Candidate(recipe, tool.record, None, b"", str(error).removeprefix(f"{recipe.name}: "))
             else:
-                yield Candidate(recipe, tool.record, spec._replace(name=file), content, "")
+                yield Candidate(recipe, spec.converter, spec._replace(name=file), content, "")
 
 
 def finish(
@@ -175,10 +179,10 @@ def finish(
     Raises:
         PennyweightError: it isn't what the recipe asks for.
     """
-    interface, record = converters.interface, dict(converter)
+    interface = converters.interface
     if recipe.format == "tflite" and converters.graph.loops:
-        record["batch"] = 1  # the runtime asks such a file sample by sample
-    spec = describe(recipe, interface, _read(recipe, content), record)
+        converter = {**converter, "batch": 1}  # the runtime asks such a file sample by sample
+    spec = describe(recipe, interface, _read(recipe, content), converter)
     about = About(
         name,
         recipe.precision,
@@ -191,7 +195,7 @@ def finish(
         content = with_onnx_metadata(content, about)
     else:
         content = with_tflite_metadata(content, about, spec.inputs, spec.outputs)
-    spec = describe(recipe, interface, _read(recipe, content), record)
+    spec = describe(recipe, interface, _read(recipe, content), converter)
     if not recipe.integer:
         return spec, content
     ranges = {key: [float(array.min()), float(array.max())] for key, array in converters.seen.items()}
@@ -271,6 +275,6 @@ def _input_wire(entry: Input, fact: TensorFact, quantised: str) -> Wire:
     held_scale, held_offset = entry.held
     scale = fact.scale / held_scale
     zero_point = fact.zero_point + held_offset / fact.scale
-    if wire.dtype == "uint8" and abs(scale - 1) <= 1e-3 and abs(zero_point) <= 0.5:
+    if wire.dtype == "uint8" and abs(scale - 1) <= 1e-3 and abs(zero_point) <= 0.501:
         return wire
     return wire._replace(scale=scale, zero_point=round(zero_point))
