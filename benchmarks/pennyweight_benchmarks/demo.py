@@ -101,7 +101,8 @@ def verify_bundle(bundle: Bundle) -> None:
     """Hash every file, and replay the golden set on each artifact and engine; raise CheckFailedError."""
     bundle.check()
     for artifact, engine in pairs(bundle, None, None):
-        if is_installed(engine):
+        records = [record for record in bundle.manifest.artifact(artifact).engines if record.engine == engine]
+        if is_installed(engine) and not any(record.verdict in (None, "fail") for record in records):
             arguments = {"bundle": str(bundle.path), "artifact": artifact, "engine": engine}
             if not run_isolated("pennyweight.golden:golden_task", arguments, 120.0)["passed"]:
                 raise CheckFailedError(f"{artifact} on {engine} answers the golden set unlike the original")

@@ -68,6 +68,10 @@ class Converters:
         """Quantise the float32 file with ai-edge-quantizer, from the same calibration samples."""
         if len(self.interface.inputs) > 1:
             raise PennyweightError("ai-edge-quantizer is used for models with one input")
+        if self.graph.loops:
+            raise PennyweightError(
+                "the values inside a loop can't be read, so ai-edge-quantizer has no ranges for them"
+            )
         pixels = self.wire(kind) != "float32"
         content = quantise(self.float32_inner, self.ranges, kind, wire=kind if pixels else "float")
         if kind != "int8" or not pixels:
@@ -164,7 +168,7 @@ def make_candidates(
             except PennyweightError as error:
                 yield Candidate(recipe, tool.record, None, b"", str(error).removeprefix(f"{recipe.name}: "))
             else:
-                yield Candidate(recipe, tool.record, spec._replace(name=file), content, "")
+                yield Candidate(recipe, spec.converter, spec._replace(name=file), content, "")
 
 
 def _finished(
@@ -267,6 +271,6 @@ def _input_wire(entry: Input, fact: TensorFact, quantised: str) -> Wire:
     held_scale, held_offset = entry.held
     scale = fact.scale / held_scale
     zero_point = fact.zero_point + held_offset / fact.scale
-    if wire.dtype == "uint8" and abs(scale - 1) <= 1e-3 and abs(zero_point) <= 0.5:
+    if wire.dtype == "uint8" and abs(scale - 1) <= 1e-3 and abs(zero_point) <= 0.501:
         return wire
     return wire._replace(scale=scale, zero_point=round(zero_point))

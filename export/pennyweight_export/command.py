@@ -138,7 +138,7 @@ def _exit_code(args: argparse.Namespace, bundle: Bundle) -> int:
     if args.precision is not None and bundle.manifest.gaps:
         # Whoever asked for a precision by name gets no success without it.
         return 1
-    if any(record.verdict != "inconclusive" for spec in unproven for record in spec.engines):
+    if not all(any(record.verdict == "inconclusive" for record in spec.engines) for spec in unproven):
         return 1
     return 3 if unproven else 0
 

@@ -119,7 +119,7 @@ def with_tflite_metadata(content: bytes, about: About, inputs: Sequence[Wire], o
         # An integer that stands for what the layers see is reached by way of what they see.
         quantised = tensor.quantization is not None and tensor.quantization.scale is not None
         scale, offset = about.held[spec.name] if quantised else (1.0, 0.0)
-        told_inputs.append(writer.input(spec, mean=-offset / scale, deviation=1 / scale))
+        told_inputs.append(writer.input(spec, mean=0.0 - offset / scale, deviation=1 / scale))
     told_outputs = [
         writer.output(answers[tensor.name.decode()], about) for tensor in (graph.tensors[i] for i in graph.outputs)
     ]

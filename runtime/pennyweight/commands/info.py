@@ -72,7 +72,7 @@ def _text(bundle: Bundle, loads: list[dict[str, Any]], choice: dict[str, Any]) -
         lines.append(f"evaluation  {manifest.evaluation.get('samples', 0):,} samples")
     cells = [_cells(bundle, manifest.artifact(row["artifact"]), row) for row in loads]
     table = text_table(["artifact", "precision", "engine", "here", "verdict", "bytes", "operators"], cells, 5)
-    lines += ["", table, ""]
+    lines += ["", table, *(f"not made  {gap.artifact}: {gap.reason}" for gap in manifest.gaps), ""]
     if "artifact" in choice:
         lines.append(f"load takes {choice['artifact']} on {choice['engine']}: {choice['reason']}")
     else:

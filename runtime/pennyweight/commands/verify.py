@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         notice(args, f"{bundle.path}: {name} isn't listed in the manifest and is never read")
     if bundle.evaluation_left_behind:
         notice(args, f"{bundle.path}: the evaluation set stayed behind when this bundle was installed")
-    rows = [_row(bundle, *pair) for pair in pairs(bundle, args.artifact, args.engine)]
+    rows = [_known(bundle, _row(bundle, *pair)) for pair in pairs(bundle, args.artifact, args.engine)]
     result = {
         "bundle": str(bundle.path),
         "name": bundle.manifest.name,
@@ -72,6 +72,14 @@ def _row(bundle: Bundle, artifact: str, engine: str) -> dict[str, Any]:
         return {**row, "status": "fail", "reason": str(error)}
     reason = "" if figures["passed"] else "answers unlike the original"
     return {**row, **figures, "status": "pass" if figures["passed"] else "fail", "reason": reason}
+
+
+def _known(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:
+    """Turn a failure that the export already saw with this engine into "excluded": nothing chooses that pair."""
+    for record in bundle.manifest.artifact(row["artifact"]).engines:
+        if row["status"] == "fail" and record.engine == row["engine"] and record.verdict in (None, "fail"):
+            return {**row, "status": "excluded", "reason": f"as when it was exported: {record.reason}"}
+    return row
 
 
 def _text(bundle: Bundle, rows: list[dict[str, Any]]) -> str:
