@@ -16,6 +16,7 @@ from pennyweight_data import Dataset, Rows, load_data
 from pennyweight_export import arrays, evidence, export, gathering
 from pennyweight_export.evidence import digests
 from pennyweight_export.gathering import Gathering
+from pennyweight_export.interface import recognise
 from pennyweight_export.sample_writer import write_samples
 
 from .test_command import save
@@ -32,6 +33,9 @@ def test_the_evidence_is_the_same_whether_the_data_are_read_or_stay_in_the_file(
 ) -> None:
     save(tmp_path / "data.npz", data)
     assert isinstance(arrays.read_arrays(tmp_path / "data.npz").x_train, Rows)
+    # Every converter takes such samples too.
+    entry = recognise(tiny_model, data).inputs[0].spec.name
+    assert isinstance(evidence.seen_by_layers({entry: data.x_train}, recognise(tiny_model, data))[entry], Rows)
     read, left = open_bundle(tiny_bundle), export(tiny_model, tmp_path / "data.npz", tmp_path / "b", evaluation="all")
     assert left.check() == []
     for name in ("evaluation.npz", "golden.npz"):
