@@ -14,6 +14,9 @@ from .rows import Rows, pieces
 
 Array = npt.NDArray[Any]
 
+# A label beyond this is an identifier or a damaged number; a network with so many outputs fits into no memory.
+MOST_CLASSES = 10**7
+
 
 def check_inputs(name: str, what: str, x: Array | Rows) -> None:
     """Refuse inputs that aren't numbers, have no rows or no shape, or hold NaN or infinity; raise InputError."""
@@ -58,7 +61,12 @@ def clean_answers(name: str, what: str, y: Array | Rows) -> Array | Rows:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.reshape(-1)
     if y.ndim == 1:
-        return np.asarray(y).astype(np.int64)
+        y = np.asarray(y)
+        if len(y) and int(y.max()) >= MOST_CLASSES:
+            raise InputError(
+                f"{name}: {what}[{int(y.argmax())}] is {y.max()}; number the classes from 0, one after the other"
+            )
+        return y.astype(np.int64)
     if y.ndim < 1 or 0 in y.shape:
         raise InputError(f"{name}: {what} is {y.dtype} {y.shape}; store class numbers, one a sample, as (n,)")
     if y.ndim == 2 and all(part.min() >= 0 and (part.sum(axis=1) == 1).all() for part in pieces(y)):

@@ -56,10 +56,17 @@ def load_data(
         return _lab()
     if isinstance(source, str) and source in LABELS:
         return load_keras(source)
+    if not str(source):
+        raise InputError(f"data with an empty name; give a file, a folder or one of {', '.join(NAMES)}")
     path = Path(source)
-    if path.is_dir():
-        return _folder(path, seed, image_shape, memory)
-    return _file(path, seed, memory)
+    try:
+        if "\0" in str(source):
+            raise ValueError("it holds a null character")
+        folder = path.is_dir()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{str(source)[:80]!r}: no possible name of a file or folder ({reason})") from error
+    return _folder(path, seed, image_shape, memory) if folder else _file(path, seed, memory)
 
 
 def _folder(path: Path, seed: int, image_shape: tuple[int, ...] | None, memory: int | None) -> Dataset:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from pennyweight.errors import InputError, UsageError
 from pennyweight.samples import Samples
-from pennyweight_data import Dataset, piece_rows, strata, stratified_sample, take_rows
+from pennyweight_data import Dataset, Rows, piece_rows, strata, stratified_sample, take_rows
 
 from .arrays import MEMORY, Array, Arrays
 from .interface import Interface
@@ -131,7 +131,7 @@ def seen_by_layers(calibration: Arrays, interface: Interface) -> Arrays:
     """Give calibration inputs as ``Graph.inner`` takes them, pixels as float32 that span their whole range.
 
     Where no sample holds the darkest or brightest pixel, one corner of a copy is set to it: only so is the input's
-    step exactly one pixel, and one corner hardly moves the ranges behind it.
+    step exactly one pixel, and one corner hardly moves the ranges behind it. Large ones are ``Rows``.
     """
     return {
         entry.spec.name: calibration[entry.spec.name]
@@ -146,7 +146,19 @@ def _seen(samples: Array, scale: float, offset: float) -> Array:
     for index, end in ((0, 0), (-1, 255)):
         if not (seen == end).any():
             seen[index].flat[index] = end
-    return seen.astype(np.float32) * np.float32(scale) + np.float32(offset)
+    scaled = _Scaled(seen, scale, offset)
+    return np.asarray(scaled) if scaled.nbytes <= MEMORY else cast(Array, scaled)
+
+
+class _Scaled(Rows):
+    """Pixels as float32 of another scale, made when they are asked for: they take four times the memory."""
+
+    def __init__(self, pixels: Array, scale: float, offset: float) -> None:
+        super().__init__(pixels.shape, np.float32)
+        self._pixels, self._scale, self._offset = pixels, np.float32(scale), np.float32(offset)
+
+    def _read(self, start: int, stop: int) -> Array:
+        return self._pixels[start:stop].astype(np.float32) * self._scale + self._offset
 
 
 def digests(samples: Arrays) -> npt.NDArray[np.uint64]:

@@ -97,6 +97,8 @@ class _Reader:
     def layer(self, operator: Any) -> LayerFact:
         """Say which dtypes a layer's weights and activations have, and whether it computes in float."""
         reads = [int(index) for index in operator.inputs if index >= 0]
+        if self._names[operator.opcodeIndex] == "TRANSPOSE_CONV":
+            reads = reads[1:]  # the first is the output's shape
         given = [index for index in reads if index not in self._held and index not in self._unpacked]
         stored = self._stored(operator)
         weights = self._dtype(self._unpacked.get(stored, stored)) if stored is not None else None
