@@ -104,13 +104,19 @@ def observe(content: bytes, inputs: Mapping[str, Array], rows: int = ROWS) -> It
             for entry in entries:
                 interpreter.resize_tensor_input(entry["index"], (size, *entry["shape"][1:]))
         if size != shape:
-            interpreter.allocate_tensors()
+            with quiet():
+                interpreter.allocate_tensors()
             shape = size
             wanted = _computed(content, interpreter)
         for entry in entries:
-            interpreter.set_tensor(entry["index"], batch[entry["name"] if entry["name"] in batch else ""])
+            interpreter.set_tensor(entry["index"], given(batch, entry["name"]))
         interpreter.invoke()
         yield {name: interpreter.get_tensor(index) for name, index in wanted}
+
+
+def given(batch: Mapping[str, Array], name: str) -> Array:
+    """Give an input's array by its tensor's name, or the only one there is."""
+    return batch[name] if name in batch or len(batch) > 1 else next(iter(batch.values()))
 
 
 def minimum_maximum(content: bytes, inputs: Mapping[str, Array], rows: int = ROWS) -> Ranges:

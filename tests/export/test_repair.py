@@ -107,6 +107,12 @@ def test_the_calibration_record_warns_of_what_makes_the_model_hard(hard: Bundle,
     assert {"indices_sha256", "seed", "samples"} <= record.keys()
 
 
+def test_layers_that_the_repair_scaled_are_not_compared(hard: Bundle) -> None:
+    assert "its repair moved factors between layers" in one_line(
+        command("layers", hard.path, "--artifact", REPAIRED), 2
+    )
+
+
 def test_without_a_breach_nothing_is_repaired(lab_bundle: Path) -> None:
     assert REPAIRED not in [spec.name for spec in open_bundle(lab_bundle).manifest.artifacts]
 
