@@ -26,6 +26,7 @@ bench: $(STAMP)
 # That the measuring measures right: A/A comparisons, independent tools, the time that parity takes.
 bench-proof: $(STAMP)
 	$(BIN)/python -m pennyweight_benchmarks.proofs
+	$(BIN)/python -m pennyweight_benchmarks.export_memory
 
 check: $(STAMP)
 	$(BIN)/ruff check .

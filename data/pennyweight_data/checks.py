@@ -10,13 +10,15 @@ import numpy.typing as npt
 
 from pennyweight.errors import InputError
 
+from .rows import Rows, pieces
+
 Array = npt.NDArray[Any]
 
-# Rows looked at together: big enough to be fast, small enough that no second copy of the data is made.
-ROWS = 4096
+# A label beyond this is an identifier or a damaged number; a network with so many outputs fits into no memory.
+MOST_CLASSES = 10**7
 
 
-def check_inputs(name: str, what: str, x: Array) -> None:
+def check_inputs(name: str, what: str, x: Array | Rows) -> None:
     """Refuse inputs that aren't numbers, have no rows or no shape, or hold NaN or infinity; raise InputError."""
     if x.dtype.kind not in "buif":
         raise InputError(f"{name}: {what} is {x.dtype}; store numbers (uint8 pixels or float32, say)")
@@ -27,12 +29,12 @@ def check_inputs(name: str, what: str, x: Array) -> None:
     check_finite(name, what, x)
 
 
-def check_finite(name: str, what: str, array: Array) -> None:
-    """Refuse NaN and infinity and say where the first one is; raise InputError."""
-    if array.dtype.kind != "f":
+def check_finite(name: str, what: str, array: Array | Rows) -> None:
+    """Refuse NaN and infinity and say where the first one is; raise InputError. Rows of a file are all read."""
+    if array.dtype.kind != "f" and not isinstance(array, Rows):
         return
-    for start in range(0, len(array), ROWS):
-        rows = array[start : start + ROWS]
+    start = 0
+    for rows in pieces(array):
         finite = np.isfinite(rows)
         if not finite.all():
             first = np.argwhere(~finite)[0]
@@ -40,9 +42,10 @@ def check_finite(name: str, what: str, array: Array) -> None:
             first[0] += start
             where = ", ".join(str(index) for index in first)
             raise InputError(f"{name}: {what}[{where}] is {value}; clean the data, only finite numbers can be used")
+        start += len(rows)
 
 
-def clean_answers(name: str, what: str, y: Array) -> Array:
+def clean_answers(name: str, what: str, y: Array | Rows) -> Array | Rows:
     """Give class numbers as (n,) int64, and as they are floating-point targets and integers that aren't one a sample.
 
     Those are classes of each pixel or step, or zeros and ones of several labels. Raise InputError on other dtypes,
@@ -56,14 +59,20 @@ def clean_answers(name: str, what: str, y: Array) -> Array:
     if y.dtype.kind not in "bui":
         raise InputError(f"{name}: {what} is {y.dtype}; store class numbers as integers, or targets as float32")
     if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
+        y = y.reshape(-1)
     if y.ndim == 1:
+        y = np.asarray(y)
+        if len(y) and int(y.max()) >= MOST_CLASSES:
+            raise InputError(
+                f"{name}: {what}[{int(y.argmax())}] is {y.max()}; number the classes from 0, one after the other"
+            )
         return y.astype(np.int64)
-    if y.ndim == 2 and y.min() >= 0 and (y.sum(axis=1) == 1).all():
-        hint = "np.argmax(y, axis=1) turns one-hot rows into class numbers"
-        raise InputError(f"{name}: {what} is {y.dtype} {y.shape}, class numbers must be (n,); {hint}")
     if y.ndim < 1 or 0 in y.shape:
         raise InputError(f"{name}: {what} is {y.dtype} {y.shape}; store class numbers, one a sample, as (n,)")
+    if y.ndim == 2 and all(part.min() >= 0 and (part.sum(axis=1) == 1).all() for part in pieces(y)):
+        hint = "np.argmax(y, axis=1) turns one-hot rows into class numbers"
+        raise InputError(f"{name}: {what} is {y.dtype} {y.shape}, class numbers must be (n,); {hint}")
+    check_finite(name, what, y)
     return y
 
 
@@ -78,7 +87,7 @@ def whole_labels(name: str, what: str, y: Array) -> Array:
     return y.astype(np.int64)
 
 
-def check_rows(name: str, inputs: Mapping[str, Array], answers: Mapping[str, Array]) -> None:
+def check_rows(name: str, inputs: Mapping[str, Array | Rows], answers: Mapping[str, Array | Rows]) -> None:
     """Refuse inputs and answers, by name, of different length; raise InputError."""
     arrays = {**inputs, **answers}
     first = next(iter(arrays))

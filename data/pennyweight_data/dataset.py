@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pennyweight.errors import InputError
 
 from .checks import check_inputs, check_labels, check_rows, clean_answers
+from .rows import picked, settled
 from .split import TEST_FRACTION, stratified_split
 
 Array = npt.NDArray[Any]
@@ -31,6 +32,9 @@ class Dataset:
 
     For a model with several inputs x is a dictionary of such arrays by the inputs' names, and so is y for several
     outputs; all arrays of a part have as many rows.
+
+    Where ``memory`` bounded what is read, inputs and targets larger than that are ``Rows``: they have an array's
+    ``shape``, ``dtype``, ``len``, ``min``, ``max``, ``astype`` and ``reshape``, and ``x[start:stop]`` reads.
     """
 
     name: str
@@ -69,14 +73,19 @@ def make_dataset(
     licence: str = "not stated",
     split_note: str = "the source's own test part",
     seed: int = 0,
+    memory: int | None = None,
 ) -> Dataset:
     """Check arrays and make them a data set.
 
     ``train`` and ``test`` are (x, y) pairs; x is (n, *shape), y (n,) or (n, 1) integers for classes or any floating
     (n, …) for targets; either may be a mapping from name to such arrays. Without ``test``, 20 % of ``train`` become the
-    test part, stratified by class and drawn with ``seed``, and ``split_note`` says so. Raise InputError on whatever
-    can't be trained or measured on.
+    test part, stratified by class and drawn with ``seed``, and ``split_note`` says so. ``Rows`` of at most ``memory``
+    bytes, or of any size with None, are read into memory. Raise InputError on whatever can't be trained or measured on.
     """
+    if test is not None:
+        train, test = (
+            tuple(_each(values, lambda array: settled(array, memory)) for values in pair) for pair in (train, test)
+        )
     x_train, y_train = _part(name, "train", train)
     has_classes = _are_classes(y_train)
     known = (len(labels) if labels else int(y_train.max()) + 1) if has_classes else 0
@@ -88,7 +97,7 @@ def make_dataset(
             raise InputError(f"{name}: {len(keep)} samples are too few to hold some out; add samples or a test part")
         kind = "stratified split" if has_classes else "random split"
         note = f"{kind} with seed {seed}: {TEST_FRACTION:.0%} held out ({len(keep):,} / {len(held):,})"
-        kept, held_out = ((take_rows(x_train, rows), take_rows(y_train, rows)) for rows in (keep, held))
+        kept, held_out = ((take_rows(x_train, rows, memory), take_rows(y_train, rows, memory)) for rows in (keep, held))
         return Dataset(name, *kept, *held_out, tuple(labels) if labels else None, licence, note)
     x_test, y_test = _part(name, "test", test)
     for what, one, other in _pairs(name, "x", x_train, x_test):
@@ -108,9 +117,9 @@ def make_dataset(
     return Dataset(name, *parts, tuple(labels) if labels else None, licence, split_note)
 
 
-def take_rows(values: Values, rows: Any) -> Values:
-    """Give some rows of an array, or of each array of a dictionary."""
-    return {key: array[rows] for key, array in values.items()} if isinstance(values, Mapping) else values[rows]
+def take_rows(values: Values, rows: Any, memory: int | None = None) -> Values:
+    """Give some rows of an array, or of each of a dictionary; more than ``memory`` bytes of ``Rows`` stay unread."""
+    return _each(values, lambda array: picked(array, rows, memory))
 
 
 def strata(answers: Values) -> Array:
@@ -120,6 +129,10 @@ def strata(answers: Values) -> Array:
         return array
     arrays = list(answers.values())
     return next((array for array in arrays if array.ndim == 1 and array.dtype == np.int64), arrays[0])
+
+
+def _each(values: Values, change: Callable[[Any], Array]) -> Values:
+    return {key: change(array) for key, array in values.items()} if isinstance(values, Mapping) else change(values)
 
 
 def _are_classes(answers: Values) -> bool:
@@ -155,11 +168,10 @@ def _part(name: str, part: str, pair: tuple[Values, Values]) -> tuple[Values, Va
         raise InputError(f"{name}: the {part} part has no {'answers' if inputs else 'inputs'}; give at least one array")
     for what, array in inputs.items():
         check_inputs(name, what, array)
-    answers = {what: clean_answers(name, what, array) for what, array in answers.items()}
-    check_rows(name, inputs, answers)
-    x, y = (_like(values, arrays) for values, arrays in zip(pair, (inputs, answers)))
-    return x, y
+    cleaned = {what: clean_answers(name, what, array) for what, array in answers.items()}
+    check_rows(name, inputs, cleaned)
+    return _like(pair[0], inputs), _like(pair[1], cleaned)
 
 
-def _like(values: Values, arrays: dict[str, Array]) -> Values:
+def _like(values: Values, arrays: Mapping[str, Any]) -> Values:
     return dict(zip(values, arrays.values())) if isinstance(values, Mapping) else next(iter(arrays.values()))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
+# Parts of a file that take more stay in it, and are read piece by piece.
+MEMORY = 64 * 2**20
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -32,7 +34,7 @@ def read_arrays(data: Any) -> Dataset:
         InputError: an array is missing, empty, of an unusable dtype, holds NaN or infinity, or shapes disagree.
     """
     if isinstance(data, (str, os.PathLike)):
-        data = load_data(os.fspath(data))
+        data = load_data(os.fspath(data), memory=MEMORY)
     if isinstance(data, Dataset):
         return data
     missing = [part for part in PARTS if getattr(data, part, None) is None]

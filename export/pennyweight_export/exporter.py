@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -14,26 +13,30 @@ from typing import TYPE_CHECKING, Any, Literal
 import pennyweight
 from pennyweight.bundle import EVALUATION_NAME, GOLDEN_NAME, SUFFIX, Bundle, open_bundle
 from pennyweight.errors import PennyweightError, UsageError
-from pennyweight.manifest import MANIFEST_NAME, ArtifactSpec, FileRecord, ImagePreparation, Manifest, dump_manifest
+from pennyweight.manifest import MANIFEST_NAME, ArtifactSpec, ImagePreparation, Manifest, dump_manifest
 from pennyweight.parity import CONFIDENCE, MAX_DROP
 from pennyweight.samples import Samples, pack_samples
-from pennyweight.tallies import chosen_classes
 from pennyweight.verdicts import MAX_RELATIVE_ERROR
 
 from .arrays import Arrays, fit, read_arrays
 from .candidates import Candidate, Choice, choose
 from .card import CARD_NAME, model_card
 from .model_files import check_file
-from .recipes import choose_recipes
+from .recipes import REPAIRED, choose_recipes
+from .sample_writer import write_samples
 from .source import open_source
-from .staging import Staging, check_output, staged
+from .staging import Staging, check_output, check_temporary, staged
 from .trials import try_engines
 
 if TYPE_CHECKING:
+    from .artifacts import Converters
     from .interface import Interface
+    from .mending import Others
     from .model_files import KerasModel
 
 Notice = Callable[[str], None]
+# What the converters write to the folder for temporary files, besides the weights (twice, to be on the safe side).
+TEMPORARY_BYTES = 4 * 2**20
 CALIBRATION_SAMPLES = 500
 
 
@@ -56,8 +59,10 @@ def export(
     trust_code: bool = False,
     any_accuracy: bool = False,
     max_drop: float = MAX_DROP,
+    min_agreement: float | None = None,
     confidence: float = CONFIDENCE,
     max_relative_error: float = MAX_RELATIVE_ERROR,
+    repair: bool | None = None,
     notice: Notice = lambda text: None,
 ) -> Bundle:
     """Export a Keras model to a bundle, and try every artifact on every installed engine.
@@ -91,6 +96,9 @@ def export(
         max_drop, confidence: the accuracy that parity lets an artifact lose, as a fraction, and with which confidence.
         max_relative_error: of outputs that name no single label, the error that parity allows: its RMS over the
             standard deviation of the original's answers.
+        min_agreement: the share of answers that must be the original's, as a fraction; None for no such gate.
+        repair: whether ``int8-repaired.tflite`` is made beside int8: None where int8 breaches the gate, True always and
+            with the best agreement that the search finds, False never.
         notice: called with one line of progress at a time.
 
     Returns:
@@ -115,16 +123,19 @@ def export(
     from .foreign import with_inputs
     from .graph import Graph, require_same
     from .interface import recognise
+    from .mending import audited, other_samples
     from .original import original_answers
     from .preprocessing import preprocessing_from
     from .sanity import require_better_than_chance
 
     source = open_source(model, trust_code)
+    check_temporary(TEMPORARY_BYTES + 2 * 4 * source.record["parameters"])
     keras_model = with_inputs(source.model, given)
     interface = recognise(keras_model, given, labels, preprocessing_from(scale, offset, preprocess), image)
     dataset = fit(given, interface)
     inputs, answers = draw_evaluation(dataset, interface, _wanted(evaluation, dataset.test_rows), seed)
-    evaluated = _samples(interface, inputs, original_answers(keras_model, interface, inputs), answers)
+    answered = original_answers(keras_model, interface, inputs, place.parent)
+    evaluated = _samples(interface, inputs, answered, answers)
     calibrated = draw_calibration(dataset, inputs, calibration, seed)
     for line in _introduction(interface, evaluated, calibrated.record):
         notice(line)
@@ -134,16 +145,19 @@ def export(
     graph = Graph(keras_model, interface)
     require_same(graph, golden)
 
-    gate = {"max_drop": max_drop, "confidence": confidence}
+    gate = _gate(max_drop, confidence, min_agreement)
     if not _names_one_class(interface):
         gate["max_relative_error"] = max_relative_error
     title = name or place.name.removesuffix(SUFFIX)
     converters = Converters(graph, interface, calibrated)
+    others = other_samples(dataset, inputs, calibrated.inputs, seed)
+    converters.calibration = calibrated._replace(record=audited(converters, others, calibrated.labels, notice))
     with staged(place, force) as staging:
         candidates = list(make_candidates(converters, recipes, title, dataset.licence, notice))
         specs = _written(staging, candidates)
         staging.write(GOLDEN_NAME, pack_samples(golden))
-        staging.write(EVALUATION_NAME, pack_samples(evaluated))
+        with staging.opened(EVALUATION_NAME) as file:
+            write_samples(file, evaluated)
         manifest = Manifest(
             name=title,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -163,12 +177,13 @@ def export(
         for gap in gaps:
             notice(f"{gap.artifact}: not made; {gap.reason}")
         _keep_chosen(staging, specs, choices)
+        choices = _with_repaired(staging, manifest, choices, converters, others, repair, notice)
         tolerances = {choice.spec.name: _tolerance(choice) for choice in choices}
         manifest = manifest._replace(
             artifacts=tuple(choice.spec for choice in choices),
             gaps=tuple(gaps),
             golden={**manifest.golden, "tolerance": tolerances},
-            files=_files(staging),
+            files=staging.files(),
         )
         staging.write(CARD_NAME, model_card(manifest, dataset).encode())
         if evaluation == "none":
@@ -200,13 +215,15 @@ def _names_one_class(interface: Interface) -> bool:
 
 
 def _introduction(interface: Interface, evaluated: Samples, calibration: Mapping[str, Any]) -> list[str]:
+    from .sanity import named_right
+
     lines = []
     for entry in interface.inputs:
         (low, high), of = entry.seen, f" of {entry.spec.name}" if len(interface.inputs) > 1 else ""
         lines.append(f"the model's layers see values{of} from {low:.4g} to {high:.4g}")
     output = interface.outputs[0].spec
     if _names_one_class(interface) and evaluated.labels is not None:
-        right = int((chosen_classes(evaluated.outputs[output.name]) == evaluated.labels).sum())
+        right = int(named_right(evaluated.outputs[output.name], evaluated.labels).sum())
         share = right / evaluated.rows
         lines.append(f"the original is right on {right:,} of {evaluated.rows:,} evaluation samples ({share:.2%})")
     else:
@@ -244,6 +261,45 @@ def _keep_chosen(staging: Staging, specs: Sequence[ArtifactSpec], choices: Seque
         staging.write(choice.spec.name, choice.candidate.content)
 
 
+def _gate(max_drop: float, confidence: float, min_agreement: float | None) -> dict[str, Any]:
+    gate = {"max_drop": max_drop, "confidence": confidence}
+    return gate if min_agreement is None else {**gate, "min_agreement": min_agreement}
+
+
+def _with_repaired(
+    staging: Staging,
+    manifest: Manifest,
+    choices: list[Choice],
+    converters: Converters,
+    others: Others,
+    wanted: bool | None,
+    notice: Notice,
+) -> list[Choice]:
+    """Add ``int8-repaired.tflite`` behind ``int8.tflite`` where int8 lost too much, or ``wanted`` says so."""
+    from .artifacts import finish
+    from .mending import PLAIN, candidate_of, lost_too_much, mend
+    from .quality import Gate
+
+    place = next((index for index, choice in enumerate(choices) if choice.spec.name == PLAIN), None)
+    if place is None or wanted is False or not (wanted or lost_too_much(choices, manifest.gate)):
+        return choices
+    notice(f"{REPAIRED.name}: {'looking for the best' if wanted else 'int8 breaches the gate; repairing'}")
+    gate = Gate(**{name: value for name, value in manifest.gate.items() if name in Gate._fields})
+    try:
+        content, record = mend(converters, others, gate, bool(wanted), lambda text: notice(f"{REPAIRED.name}: {text}"))
+        spec, content = finish(REPAIRED, converters, content, record, manifest.name, manifest.licence)
+    except PennyweightError as error:
+        notice(f"{REPAIRED.name}: not made; {error}")
+        return choices
+    candidate = candidate_of(spec, content)
+    staging.write(spec.name, content)
+    made = tuple(choice.spec for choice in choices)
+    _write_manifest(staging, manifest._replace(artifacts=(*made, spec)))
+    trials = try_engines(staging.folder, [spec], manifest.gate, notice)
+    added, _ = choose([REPAIRED], [candidate], trials)
+    return [*choices[: place + 1], *added, *choices[place + 1 :]]
+
+
 def _tolerance(choice: Choice) -> float:
     """Give the golden set's tolerance: the largest difference of an engine that didn't fail, with headroom."""
     recipe = choice.candidate.recipe
@@ -256,13 +312,4 @@ def _tolerance(choice: Choice) -> float:
 
 
 def _write_manifest(staging: Staging, manifest: Manifest) -> None:
-    staging.write(MANIFEST_NAME, dump_manifest(manifest._replace(files=_files(staging))))
-
-
-def _files(staging: Staging) -> dict[str, FileRecord]:
-    files = {}
-    for path in sorted(staging.folder.iterdir()):
-        if path.name != MANIFEST_NAME:
-            content = path.read_bytes()
-            files[path.name] = FileRecord(hashlib.sha256(content).hexdigest(), len(content))
-    return files
+    staging.write(MANIFEST_NAME, dump_manifest(manifest._replace(files=staging.files())))

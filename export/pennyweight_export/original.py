@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from pennyweight.errors import InputError
 
 from ._tensorflow import keras, tf
 from .arrays import Array, Arrays
+from .gathering import Gathering
 
 if TYPE_CHECKING:
     from .interface import Input, Interface, KerasModel
@@ -18,30 +20,36 @@ if TYPE_CHECKING:
 ROWS = 1024
 
 
-def original_answers(model: KerasModel, interface: Interface, inputs: Arrays) -> Arrays:
+def original_answers(model: KerasModel, interface: Interface, inputs: Arrays, folder: Path | None = None) -> Arrays:
     """Give the original Keras model's outputs on interface inputs, by name, with heads appended: (n, …) float32.
+
+    Answers too many for the memory go to a nameless file in ``folder``, by default the system's for temporary files.
 
     Raises:
         InputError: an answer is NaN or infinite.
+        OutputError: the disk is full.
     """
-    raw = raw_answers(model, interface.inputs, [inputs[entry.spec.name] for entry in interface.inputs])
-    together = {
-        output.spec.name: np.asarray(with_head(answers, output.head)) if output.head else answers
-        for output, answers in zip(interface.outputs, raw)
-    }
-    if not all(np.isfinite(answers).all() for answers in together.values()):
-        raise InputError("the model itself answers NaN or infinity on evaluation samples; train it again")
-    return together
+    samples = [inputs[entry.spec.name] for entry in interface.inputs]
+    together = {output.spec.name: Gathering(len(samples[0]), folder) for output in interface.outputs}
+    for batch in _batches(model, interface.inputs, samples):
+        for output, raw in zip(interface.outputs, batch):
+            answers = np.asarray(with_head(raw, output.head)) if output.head else raw
+            if not np.isfinite(answers).all():
+                raise InputError("the model itself answers NaN or infinity on evaluation samples; train it again")
+            together[output.spec.name].add(answers)
+    return {name: gathering.array() for name, gathering in together.items()}
 
 
 def raw_answers(model: KerasModel, inputs: Sequence[Input], samples: Sequence[Array]) -> list[Array]:
     """Give a Keras model's own outputs, float32, on samples as the interface takes them, in the inputs' order."""
+    return [np.concatenate(parts) for parts in zip(*_batches(model, inputs, samples))]
+
+
+def _batches(model: KerasModel, inputs: Sequence[Input], samples: Sequence[Array]) -> Iterator[list[Array]]:
     call = tf.function(lambda *batch: called(model, batch), autograph=False)
-    pieces = []
     for start in range(0, len(samples[0]), ROWS):
         batch = [tf.constant(_fed(array[start : start + ROWS], entry)) for array, entry in zip(samples, inputs)]
-        pieces.append([answer.numpy().astype(np.float32) for answer in call(*batch)])
-    return [np.concatenate(parts) for parts in zip(*pieces)]
+        yield [answer.numpy().astype(np.float32) for answer in call(*batch)]
 
 
 def called(model: KerasModel, values: Sequence[Any]) -> list[Any]:

@@ -85,15 +85,11 @@ def observe(content: bytes, inputs: Mapping[str, Array], rows: int = ROWS) -> It
     Yields:
         By tensor name, arrays as the file holds them: float32, or integers where it is quantised.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.interpreter import Interpreter
 
     with quiet():
-        interpreter = Interpreter(
-            model_content=content,
-            experimental_preserve_all_tensors=True,
-            # A delegate would keep the tensors between its operators to itself.
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
+        # It warns that this is for debugging and takes memory: a batch's worth.
+        interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
     entries = interpreter.get_input_details()
     fixed = [entry for entry in entries if len(entry["shape_signature"]) and entry["shape_signature"][0] != -1]
     step = int(fixed[0]["shape"][0]) if fixed else rows
@@ -108,13 +104,19 @@ def observe(content: bytes, inputs: Mapping[str, Array], rows: int = ROWS) -> It
             for entry in entries:
                 interpreter.resize_tensor_input(entry["index"], (size, *entry["shape"][1:]))
         if size != shape:
-            interpreter.allocate_tensors()
+            with quiet():
+                interpreter.allocate_tensors()
             shape = size
             wanted = _computed(content, interpreter)
         for entry in entries:
-            interpreter.set_tensor(entry["index"], batch[entry["name"] if entry["name"] in batch else ""])
+            interpreter.set_tensor(entry["index"], given(batch, entry["name"]))
         interpreter.invoke()
         yield {name: interpreter.get_tensor(index) for name, index in wanted}
+
+
+def given(batch: Mapping[str, Array], name: str) -> Array:
+    """Give an input's array by its tensor's name, or the only one there is."""
+    return batch[name] if name in batch or len(batch) > 1 else next(iter(batch.values()))
 
 
 def minimum_maximum(content: bytes, inputs: Mapping[str, Array], rows: int = ROWS) -> Ranges:
@@ -134,6 +136,7 @@ def quantise(
     kind: Kind = "int8",
     layers: Mapping[str, Kind] | None = None,
     wire: Kind = "float",
+    bounds: Mapping[str, Array] | None = None,
 ) -> bytes:
     """Quantise a float file.
 
@@ -147,13 +150,15 @@ def quantise(
             "weights" ones only store their weights so and compute in float.
         layers: the kind by an operator's ``scope``.
         wire: of the input: "float", or "int8" or "int16" as the first operator's kind is. The output is float32.
+        bounds: by a weight tensor's name, the magnitude per channel that int8's ±127 stands for, instead of the
+            weights' own largest one.
 
     Raises:
         PennyweightError: ai-edge-quantizer refuses the model, the recipe or the ranges.
     """
     try:
         with quiet():
-            result = _quantised(content, ranges, kind, layers or {}, wire)
+            result = _quantised(content, ranges, kind, layers or {}, wire, bounds or {})
     except Exception as error:
         raise PennyweightError(f"ai-edge-quantizer refuses the model ({first_line(error)})") from error
     if result is None:
@@ -238,7 +243,9 @@ def _tensor_like(tensor: Any, suffix: bytes, dtype: int) -> Any:
     return new
 
 
-def _quantised(content: bytes, ranges: Ranges, kind: Kind, layers: Mapping[str, Kind], wire: Kind) -> Any:
+def _quantised(
+    content: bytes, ranges: Ranges, kind: Kind, layers: Mapping[str, Kind], wire: Kind, bounds: Mapping[str, Array]
+) -> Any:
     from ai_edge_quantizer import qtyping, quantizer
 
     names = qtyping.TFLOperationName
@@ -248,11 +255,32 @@ def _quantised(content: bytes, ranges: Ranges, kind: Kind, layers: Mapping[str, 
         _add(maker, f"^{re.escape(scope)}$", names.ALL_SUPPORTED, other)
     _add(maker, ".*;", names.INPUT, wire)
     _add(maker, ".*;|^$", names.OUTPUT, "float")
-    statistics = {
-        name: {"min": np.array([[low]], np.float32), "max": np.array([[high]], np.float32)}
-        for name, (low, high) in ranges.items()
-    }
+    statistics = {name: _statistics(np.array([low]), np.array([high])) for name, (low, high) in ranges.items()}
+    statistics |= {name: _statistics(-bound, bound) for name, bound in _broadcast(content, bounds).items()}
     return maker.quantize(statistics if maker.need_calibration else None, enable_progress_report=False).quantized_model
+
+
+def _statistics(low: Array, high: Array) -> dict[str, Array]:
+    return {"min": low.astype(np.float32), "max": high.astype(np.float32)}
+
+
+def _broadcast(content: bytes, bounds: Mapping[str, Array]) -> dict[str, Array]:
+    """Give bounds in their weights' rank: all axes 1 but the one that counts channels."""
+    if not bounds:
+        return {}
+    model, names = parse_tflite(content)
+    graph, shaped = model.subgraphs[0], {}
+    for operator in graph.operators:
+        # Only a depthwise layer's channels come last.
+        axis = 3 if names[operator.opcodeIndex] == "DEPTHWISE_CONV_2D" else 0
+        for index in operator.inputs:
+            tensor = graph.tensors[index]
+            bound = bounds.get(tensor.name.decode())
+            if bound is not None:
+                shape = [1] * len(tensor.shape)
+                shape[axis] = -1
+                shaped[tensor.name.decode()] = bound.reshape(shape)
+    return shaped
 
 
 def _add(maker: Any, regex: str, operation: Any, kind: Kind) -> None:

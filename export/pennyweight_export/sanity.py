@@ -9,6 +9,7 @@ import numpy as np
 from pennyweight.errors import UsageError
 from pennyweight.samples import Samples
 from pennyweight.tallies import chosen_classes
+from pennyweight_data import pieces
 
 from .arrays import Array
 from .original import raw_answers, with_head
@@ -39,7 +40,7 @@ def require_better_than_chance(model: KerasModel, interface: Interface, evaluate
     output = interface.outputs[0]
     if output.spec.labelling != "single" or len(output.spec.shape) != 1:
         return
-    right = chosen_classes(evaluated.outputs[output.spec.name]) == evaluated.labels
+    right = named_right(evaluated.outputs[output.spec.name], evaluated.labels)
     accuracy, (recall, chance) = float(right.mean()), _balanced(right, evaluated.labels)
     if accuracy >= GOOD:
         return
@@ -53,6 +54,13 @@ def require_better_than_chance(model: KerasModel, interface: Interface, evaluate
             f"{said}, which is near chance: give the data as in training (--scale, --offset or --preprocess, the "
             "classes' order), or add --any-accuracy"
         )
+
+
+def named_right(outputs: Array, labels: Array) -> Array:
+    """Say of each sample whether its most probable class is its label: (n,) bool."""
+    chosen: Array = np.concatenate([chosen_classes(piece) for piece in pieces(outputs)])
+    right: Array = chosen == labels
+    return right
 
 
 def _balanced(right: Array, labels: Array) -> tuple[float, float]:

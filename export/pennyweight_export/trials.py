@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as metadata_version
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 from pennyweight.bundle import Bundle, open_bundle
@@ -15,8 +16,8 @@ from pennyweight.errors import EngineError
 from pennyweight.golden import replay_golden
 from pennyweight.isolation import run_isolated
 from pennyweight.loading import load, machine
-from pennyweight.manifest import ArtifactSpec, EngineRecord, plain_json
-from pennyweight.parity import measure_parity
+from pennyweight.manifest import ArtifactSpec, EngineRecord
+from pennyweight.parity import parity_task
 
 TIMEOUT_S = 600.0
 
@@ -39,7 +40,7 @@ def try_engines(
     Args:
         bundle: a bundle's folder with golden and evaluation set.
         artifacts: the artifacts to try.
-        gate: "max_drop" and "confidence" of the verdict.
+        gate: "max_drop" and "confidence" of the verdict, and where it is asked for "min_agreement".
         notice: told of engines that aren't installed.
     """
     work = {}
@@ -51,11 +52,18 @@ def try_engines(
         else:
             notice(f"{engine} isn't installed; not tried on it: {', '.join(names)}")
     trials: dict[str, list[Trial]] = {spec.name: [] for spec in artifacts}
+    stopped = Event()
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        jobs = {engine: pool.submit(_try_all, bundle, names, engine, gate) for engine, names in work.items()}
-        for engine, names in work.items():
-            for name, trial in zip(names, jobs[engine].result()):
-                trials[name].append(trial)
+        jobs = {engine: pool.submit(_try_all, bundle, names, engine, gate, stopped) for engine, names in work.items()}
+        try:
+            for engine, names in work.items():
+                for name, trial in zip(names, jobs[engine].result()):
+                    trials[name].append(trial)
+        except BaseException:
+            # Ctrl-C ends the children too, and they must not be taken for engines that crashed and be tried again.
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return trials
 
 
@@ -74,22 +82,33 @@ def _answer(bundle: Bundle, artifact: str, arguments: dict[str, Any]) -> dict[st
         model = load(bundle, artifact=artifact, engine=engine)
         answer["loaded"] = True
         golden = replay_golden(model, bundle.golden()).largest
-        figures = plain_json(measure_parity(model, bundle.evaluation(), **arguments["gate"]))
+        # It reads the evaluation set in pieces, however large that is.
+        pair, gate = {"bundle": arguments["bundle"], "artifact": artifact, "engine": engine}, dict(arguments["gate"])
+        least = gate.pop("min_agreement", None)
+        figures = parity_task({**pair, **gate})
+        if least is not None and figures.get("agreement", 1.0) < least:
+            reason = f"agreement {figures['agreement']:.2%}, at least {least:.2%} is asked for"
+            figures.update(verdict="fail", reason=reason)
         # Sample by sample is `parity`'s to say: every cold start on a device parses the manifest.
-        figures.pop("flipped", None)
+        for name in ("flipped", "engine_version", "machine", "peak_bytes"):
+            figures.pop(name, None)
     except EngineError as error:
         return {**answer, "reason": str(error)}
     answer.update(ran=True, verdict=figures["verdict"], reason=figures["reason"], figures=figures)
     return {**answer, "golden_difference": golden if golden < float("inf") else None}
 
 
-def _try_all(bundle: Path, artifacts: Sequence[str], engine: str, gate: Mapping[str, Any]) -> list[Trial]:
+def _try_all(
+    bundle: Path, artifacts: Sequence[str], engine: str, gate: Mapping[str, Any], stopped: Event
+) -> list[Trial]:
+    if stopped.is_set():
+        return []
     arguments = {"bundle": str(bundle), "artifacts": list(artifacts), "engine": engine, "gate": dict(gate)}
     try:
         answers = run_isolated(f"{__name__}:trial_task", arguments, TIMEOUT_S * len(artifacts))["answers"]
     except EngineError as error:
         if len(artifacts) > 1:
-            return [trial for name in artifacts for trial in _try_all(bundle, [name], engine, gate)]
+            return [trial for name in artifacts for trial in _try_all(bundle, [name], engine, gate, stopped)]
         # The process died before it could say how far it came.
         answers = [{"loaded": False, "ran": False, "reason": str(error)}]
     return [_trial(engine, answer) for answer in answers]
