@@ -274,6 +274,8 @@ def _with_repaired(
     from .quality import Gate
 
     place = next((index for index, choice in enumerate(choices) if choice.spec.name == PLAIN), None)
+    if wanted and place is None:
+        notice(f"{REPAIRED.name}: not made; there is no {PLAIN} to repair, see --precision")
     if place is None or wanted is False or not (wanted or lost_too_much(choices, manifest.gate)):
         return choices
     notice(f"{REPAIRED.name}: {'looking for the best' if wanted else 'int8 breaches the gate; repairing'}")
