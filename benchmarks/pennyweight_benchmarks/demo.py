@@ -57,7 +57,7 @@ def run_demo(output: Path, force: bool, notice: Notice) -> JsonObject:
             trained = train("lab", data)
             trained.model.save(folder / MODEL_NAME)
             _write_json(folder / "model.history.json", trained.history.to_json())
-        with steps.step("export float32 and int8 TFLite and ONNX, and compare each with the original on 10,000 digits"):
+        with steps.step("export TFLite and ONNX in float and in fewer bits, and compare each with the original"):
             bundle = export(folder / MODEL_NAME, data, folder / BUNDLE_NAME, name="digits")
         with steps.step("verify the bundle's hashes, and its self-test on each engine"):
             verify_bundle(bundle)

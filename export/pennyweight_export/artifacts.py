@@ -162,7 +162,7 @@ def make_candidates(
             file = recipe.name if not index else f"{recipe.precision}.{index + 1}.{recipe.format}"
             try:
                 content = tool.convert(converters)
-                spec, content = _finished(recipe, converters, content, tool, name, licence)
+                spec, content = finish(recipe, converters, content, tool.record, name, licence)
             except UsageError:
                 raise
             except PennyweightError as error:
@@ -171,14 +171,18 @@ def make_candidates(
                 yield Candidate(recipe, spec.converter, spec._replace(name=file), content, "")
 
 
-def _finished(
-    recipe: Recipe, converters: Converters, content: bytes, tool: Tool, name: str, licence: str
+def finish(
+    recipe: Recipe, converters: Converters, content: bytes, converter: dict[str, Any], name: str, licence: str
 ) -> tuple[ArtifactSpec, bytes]:
-    """Hold a file to its recipe, let it say what it is, and hold that to the recipe again."""
-    interface, record = converters.interface, tool.record
+    """Hold a file to its recipe, let it say what it is, and hold that to the recipe again.
+
+    Raises:
+        PennyweightError: it isn't what the recipe asks for.
+    """
+    interface = converters.interface
     if recipe.format == "tflite" and converters.graph.loops:
-        record["batch"] = 1  # the runtime asks such a file sample by sample
-    spec = describe(recipe, interface, _read(recipe, content), record)
+        converter = {**converter, "batch": 1}  # the runtime asks such a file sample by sample
+    spec = describe(recipe, interface, _read(recipe, content), converter)
     about = About(
         name,
         recipe.precision,
@@ -191,7 +195,7 @@ def _finished(
         content = with_onnx_metadata(content, about)
     else:
         content = with_tflite_metadata(content, about, spec.inputs, spec.outputs)
-    spec = describe(recipe, interface, _read(recipe, content), record)
+    spec = describe(recipe, interface, _read(recipe, content), converter)
     if not recipe.integer:
         return spec, content
     ranges = {key: [float(array.min()), float(array.max())] for key, array in converters.seen.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from pennyweight.bundle import Bundle
 from pennyweight.errors import InputError, UsageError
 from pennyweight.manifest import ArtifactSpec, EngineRecord, plain_json
 from pennyweight.output import emit, notice
+from pennyweight.parity import MAX_DROP
 from pennyweight.tables import text_table
 
 from .exporter import CALIBRATION_SAMPLES, export
@@ -17,6 +19,7 @@ from .recipes import choose_recipes
 
 HELP = "turn a Keras model into a bundle, and prove each artifact on each engine"
 OWN_OUTPUT = True
+REPAIRED_BY = {"int8.tflite": ("int8-repaired.tflite",)}
 HEADER = ["artifact", "engine", "bytes", "operators", "accuracy", "agreement", "parity"]
 
 
@@ -42,6 +45,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="float32, float16, int16x8, dynamic-int8, int8, int4, one artifact such as int8.onnx, or all "
         f"(default: {', '.join(recipe.name for recipe in choose_recipes())})",
     )
+    parser.add_argument(
+        "--max-drop",
+        type=drop_allowed,
+        default=MAX_DROP,
+        metavar="D",
+        help=f"accuracy that an artifact may lose: 0.5pt, 0.5%% or 0.005 (default {100 * MAX_DROP:g}pt)",
+    )
+    parser.add_argument(
+        "--min-agreement", type=agreement_asked, metavar="A", help="share of answers that must stay: 99.8%% or 0.998"
+    )
+    repair = parser.add_mutually_exclusive_group()
+    repair.add_argument(
+        "--repair",
+        action="store_true",
+        default=None,
+        help="make int8-repaired.tflite even where int8 keeps the gate, for the best agreement",
+    )
+    repair.add_argument(
+        "--no-repair", dest="repair", action="store_false", help="don't make it where int8 breaches the gate"
+    )
     parser.add_argument("--name", help="the bundle's name (default: that of BUNDLE)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (default 0)")
     parser.add_argument("--any-accuracy", action="store_true", help="also a model no better than chance on the data")
@@ -65,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
         calibration=args.calibration,
         evaluation=_evaluation(args.evaluation),
         precision=None if args.precision is None else args.precision.split(","),
+        max_drop=args.max_drop,
+        min_agreement=args.min_agreement,
+        repair=args.repair,
         name=args.name,
         seed=args.seed,
         trust_code=args.trust_code,
@@ -73,6 +99,32 @@ def run(args: argparse.Namespace) -> int:
     )
     emit(args, _as_json(bundle), f"{text_table(HEADER, _rows(bundle), left=2)}\n\nwrote {bundle.path}")
     return _exit_code(args, bundle)
+
+
+def drop_allowed(text: str) -> float:
+    """Read "0.5pt", "0.5%" or "0.005" as a fraction; raise UsageError."""
+    value = _fraction(text, ("pt", "%"))
+    # A bare 0.5 is more likely half a point than half of all answers.
+    if value is None or not 0 <= value <= 1 or (text[-1:].isdigit() and value > 0.1):
+        raise UsageError(f"--max-drop {text}: give percentage points such as 0.5pt, or a fraction such as 0.005")
+    return value
+
+
+def agreement_asked(text: str) -> float:
+    """Read "99.8%" or "0.998" as a fraction; raise UsageError."""
+    value = _fraction(text, ("%",))
+    if value is None or not 0 <= value <= 1:
+        raise UsageError(f"--min-agreement {text}: give a share such as 99.8% or 0.998")
+    return value
+
+
+def _fraction(text: str, units: tuple[str, ...]) -> float | None:
+    unit = next((unit for unit in units if text.endswith(unit)), "")
+    try:
+        value = float(text.removesuffix(unit)) / (100 if unit else 1)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _labels(given: str | None) -> list[str] | None:
@@ -132,7 +184,9 @@ def _as_json(bundle: Bundle) -> dict[str, object]:
 
 def _exit_code(args: argparse.Namespace, bundle: Bundle) -> int:
     tried = [spec for spec in bundle.manifest.artifacts if spec.engines]
-    unproven = [spec for spec in tried if not any(record.verdict == "pass" for record in spec.engines)]
+    passed = {spec.name for spec in tried if any(record.verdict == "pass" for record in spec.engines)}
+    # The repaired file stands for the plain one.
+    unproven = [spec for spec in tried if not {spec.name, *REPAIRED_BY.get(spec.name, ())} & passed]
     for spec in unproven:
         notice(args, f"{spec.name}: passes on no engine ({_reason(spec)})")
     if args.precision is not None and bundle.manifest.gaps:

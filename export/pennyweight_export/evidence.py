@@ -22,10 +22,11 @@ EVALUATION_BYTES = 50 * 10**6
 
 
 class Calibration(NamedTuple):
-    """The samples that quantisation ranges are drawn from, by the interface's inputs, and their record."""
+    """The samples that quantisation ranges are drawn from, by the interface's inputs; their record, their classes."""
 
     inputs: Arrays
     record: dict[str, Any]
+    labels: Array | None = None
 
 
 def draw_calibration(data: Dataset, evaluation: Arrays, samples: int, seed: int) -> Calibration:
@@ -44,7 +45,7 @@ def draw_calibration(data: Dataset, evaluation: Arrays, samples: int, seed: int)
         raise InputError("every training sample is a test sample too; give a test part that took no part in training")
     answers = strata(data.y_train)
     rows = np.flatnonzero(free)
-    rows = rows[stratified_sample(answers[rows] if answers.dtype == np.int64 else rows * 0, samples, seed)]
+    rows = rows[stratified_sample(_classes_of(answers, rows), samples, seed)]
     inputs = take_rows(data.x_train, rows)
     _require_differing(inputs)
     record = {
@@ -56,7 +57,13 @@ def draw_calibration(data: Dataset, evaluation: Arrays, samples: int, seed: int)
         "left_out_as_in_evaluation": int((~free).sum()),
         "classes": len(np.unique(answers[rows])) if answers.dtype == np.int64 else None,
     }
-    return Calibration(inputs, record)
+    classes = answers[rows] if answers.ndim == 1 and answers.dtype == np.int64 else None
+    return Calibration(inputs, record, classes)
+
+
+def _classes_of(answers: Array, rows: Array) -> Array:
+    """Give what a draw from these rows is stratified by; targets are one class, and aren't read for that."""
+    return answers[rows] if answers.dtype == np.int64 else np.zeros(len(rows))
 
 
 def _require_differing(inputs: Arrays) -> None:
@@ -72,6 +79,25 @@ def _require_differing(inputs: Arrays) -> None:
             f"the {rows:,} calibration samples drawn from x_train are all the same, so no ranges can be drawn from "
             "them; give the data that the model was trained on"
         )
+
+
+def draw_others(
+    data: Dataset, evaluation: Arrays, calibration: Arrays, samples: int, seed: int
+) -> tuple[Arrays, Array | None]:
+    """Draw further training samples that are in neither of the two, by content; none where there are no more.
+
+    Returns:
+        The inputs by the interface's names, in random order, and their class numbers where the answers are some.
+    """
+    free = np.flatnonzero(~np.isin(digests(data.x_train), np.concatenate([digests(evaluation), digests(calibration)])))
+    answers = strata(data.y_train)
+    rows = free[stratified_sample(_classes_of(answers, free), samples, seed)]
+    rows = rows[np.random.default_rng(seed).permutation(len(rows))]
+    classes = answers[rows] if answers.ndim == 1 and answers.dtype == np.int64 else None
+    # Files that are read on demand are read forwards.
+    order = np.argsort(rows)
+    back = np.argsort(order)
+    return {name: array[back] for name, array in take_rows(data.x_train, rows[order]).items()}, classes
 
 
 def draw_evaluation(data: Dataset, interface: Interface, wanted: int | None, seed: int) -> tuple[Arrays, Arrays]:

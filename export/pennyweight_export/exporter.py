@@ -21,14 +21,16 @@ from .arrays import Arrays, fit, read_arrays
 from .candidates import Candidate, Choice, choose
 from .card import CARD_NAME, model_card
 from .model_files import check_file
-from .recipes import choose_recipes
+from .recipes import REPAIRED, choose_recipes
 from .sample_writer import write_samples
 from .source import open_source
 from .staging import Staging, check_output, check_temporary, staged
 from .trials import try_engines
 
 if TYPE_CHECKING:
+    from .artifacts import Converters
     from .interface import Interface
+    from .mending import Others
     from .model_files import KerasModel
 
 Notice = Callable[[str], None]
@@ -56,7 +58,9 @@ def export(
     trust_code: bool = False,
     any_accuracy: bool = False,
     max_drop: float = MAX_DROP,
+    min_agreement: float | None = None,
     confidence: float = CONFIDENCE,
+    repair: bool | None = None,
     notice: Notice = lambda text: None,
 ) -> Bundle:
     """Export a Keras model to a bundle, and try every artifact on every installed engine.
@@ -88,6 +92,9 @@ def export(
             its own folder. Without it no code from the file is run.
         any_accuracy: export a model that is no better than chance on the evaluation data, too.
         max_drop, confidence: the accuracy that parity lets an artifact lose, as a fraction, and with which confidence.
+        min_agreement: the share of answers that must be the original's, as a fraction; None for no such gate.
+        repair: whether ``int8-repaired.tflite`` is made beside int8: None where int8 breaches the gate, True always and
+            with the best agreement that the search finds, False never.
         notice: called with one line of progress at a time.
 
     Returns:
@@ -112,6 +119,7 @@ def export(
     from .foreign import with_inputs
     from .graph import Graph, require_same
     from .interface import recognise
+    from .mending import audited, other_samples
     from .original import original_answers
     from .preprocessing import preprocessing_from
     from .sanity import require_better_than_chance
@@ -135,6 +143,8 @@ def export(
 
     title = name or place.name.removesuffix(SUFFIX)
     converters = Converters(graph, interface, calibrated)
+    others = other_samples(dataset, inputs, calibrated.inputs, seed)
+    converters.calibration = calibrated._replace(record=audited(converters, others, calibrated.labels, notice))
     with staged(place, force) as staging:
         candidates = list(make_candidates(converters, recipes, title, dataset.licence, notice))
         specs = _written(staging, candidates)
@@ -152,7 +162,7 @@ def export(
             artifacts=specs,
             evaluation={"samples": evaluated.rows, "part": "x_test", "of": dataset.test_rows, "seed": seed},
             golden={"samples": golden.rows},
-            gate={"max_drop": max_drop, "confidence": confidence},
+            gate=_gate(max_drop, confidence, min_agreement),
             licence=dataset.licence,
         )
         _write_manifest(staging, manifest)
@@ -160,6 +170,7 @@ def export(
         for gap in gaps:
             notice(f"{gap.artifact}: not made; {gap.reason}")
         _keep_chosen(staging, specs, choices)
+        choices = _with_repaired(staging, manifest, choices, converters, others, repair, notice)
         tolerances = {choice.spec.name: _tolerance(choice) for choice in choices}
         manifest = manifest._replace(
             artifacts=tuple(choice.spec for choice in choices),
@@ -241,6 +252,45 @@ def _keep_chosen(staging: Staging, specs: Sequence[ArtifactSpec], choices: Seque
         staging.remove(spec.name)
     for choice in choices:
         staging.write(choice.spec.name, choice.candidate.content)
+
+
+def _gate(max_drop: float, confidence: float, min_agreement: float | None) -> dict[str, Any]:
+    gate = {"max_drop": max_drop, "confidence": confidence}
+    return gate if min_agreement is None else {**gate, "min_agreement": min_agreement}
+
+
+def _with_repaired(
+    staging: Staging,
+    manifest: Manifest,
+    choices: list[Choice],
+    converters: Converters,
+    others: Others,
+    wanted: bool | None,
+    notice: Notice,
+) -> list[Choice]:
+    """Add ``int8-repaired.tflite`` behind ``int8.tflite`` where int8 lost too much, or ``wanted`` says so."""
+    from .artifacts import finish
+    from .mending import PLAIN, candidate_of, lost_too_much, mend
+    from .quality import Gate
+
+    place = next((index for index, choice in enumerate(choices) if choice.spec.name == PLAIN), None)
+    if place is None or wanted is False or not (wanted or lost_too_much(choices, manifest.gate)):
+        return choices
+    notice(f"{REPAIRED.name}: {'looking for the best' if wanted else 'int8 breaches the gate; repairing'}")
+    gate = Gate(manifest.gate["max_drop"], manifest.gate.get("min_agreement"))
+    try:
+        content, record = mend(converters, others, gate, bool(wanted), lambda text: notice(f"{REPAIRED.name}: {text}"))
+        spec, content = finish(REPAIRED, converters, content, record, manifest.name, manifest.licence)
+    except PennyweightError as error:
+        notice(f"{REPAIRED.name}: not made; {error}")
+        return choices
+    candidate = candidate_of(spec, content)
+    staging.write(spec.name, content)
+    made = tuple(choice.spec for choice in choices)
+    _write_manifest(staging, manifest._replace(artifacts=(*made, spec)))
+    trials = try_engines(staging.folder, [spec], manifest.gate, notice)
+    added, _ = choose([REPAIRED], [candidate], trials)
+    return [*choices[: place + 1], *added, *choices[place + 1 :]]
 
 
 def _tolerance(choice: Choice) -> float:

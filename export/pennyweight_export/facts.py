@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pennyweight.errors import PennyweightError
 from pennyweight.manifest import Wire
 
-from .recipes import Recipe
+from .recipes import WIDER, Recipe
 
 
 class TensorFact(NamedTuple):
@@ -78,6 +78,10 @@ def _unlike(facts: FileFacts, recipe: Recipe) -> str:
     if recipe.precision == "float32" and facts.operators.keys() & QUANTISED:
         return "the file is quantised"
     stored = [layer for layer in facts.layers if layer.weights is not None]
+    if recipe.activations == WIDER:
+        return (
+            "" if any(layer.weights == recipe.weights for layer in stored) else f"no layer has {recipe.weights} weights"
+        )
     # A converter may leave a layer of few weights in float32, which a recipe with float activations can bear.
     mixed = recipe.activations == "float32" and recipe.weights.startswith("int")
     for layer in facts.layers:

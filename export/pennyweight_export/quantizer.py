@@ -134,6 +134,7 @@ def quantise(
     kind: Kind = "int8",
     layers: Mapping[str, Kind] | None = None,
     wire: Kind = "float",
+    bounds: Mapping[str, Array] | None = None,
 ) -> bytes:
     """Quantise a float file.
 
@@ -147,13 +148,15 @@ def quantise(
             "weights" ones only store their weights so and compute in float.
         layers: the kind by an operator's ``scope``.
         wire: of the input: "float", or "int8" or "int16" as the first operator's kind is. The output is float32.
+        bounds: by a weight tensor's name, the magnitude per channel that int8's ±127 stands for, instead of the
+            weights' own largest one.
 
     Raises:
         PennyweightError: ai-edge-quantizer refuses the model, the recipe or the ranges.
     """
     try:
         with quiet():
-            result = _quantised(content, ranges, kind, layers or {}, wire)
+            result = _quantised(content, ranges, kind, layers or {}, wire, bounds or {})
     except Exception as error:
         raise PennyweightError(f"ai-edge-quantizer refuses the model ({first_line(error)})") from error
     if result is None:
@@ -238,7 +241,9 @@ def _tensor_like(tensor: Any, suffix: bytes, dtype: int) -> Any:
     return new
 
 
-def _quantised(content: bytes, ranges: Ranges, kind: Kind, layers: Mapping[str, Kind], wire: Kind) -> Any:
+def _quantised(
+    content: bytes, ranges: Ranges, kind: Kind, layers: Mapping[str, Kind], wire: Kind, bounds: Mapping[str, Array]
+) -> Any:
     from ai_edge_quantizer import qtyping, quantizer
 
     names = qtyping.TFLOperationName
@@ -248,11 +253,32 @@ def _quantised(content: bytes, ranges: Ranges, kind: Kind, layers: Mapping[str, 
         _add(maker, f"^{re.escape(scope)}$", names.ALL_SUPPORTED, other)
     _add(maker, ".*;", names.INPUT, wire)
     _add(maker, ".*;|^$", names.OUTPUT, "float")
-    statistics = {
-        name: {"min": np.array([[low]], np.float32), "max": np.array([[high]], np.float32)}
-        for name, (low, high) in ranges.items()
-    }
+    statistics = {name: _statistics(np.array([low]), np.array([high])) for name, (low, high) in ranges.items()}
+    statistics |= {name: _statistics(-bound, bound) for name, bound in _broadcast(content, bounds).items()}
     return maker.quantize(statistics if maker.need_calibration else None, enable_progress_report=False).quantized_model
+
+
+def _statistics(low: Array, high: Array) -> dict[str, Array]:
+    return {"min": low.astype(np.float32), "max": high.astype(np.float32)}
+
+
+def _broadcast(content: bytes, bounds: Mapping[str, Array]) -> dict[str, Array]:
+    """Give bounds in their weights' rank: all axes 1 but the one that counts channels."""
+    if not bounds:
+        return {}
+    model, names = parse_tflite(content)
+    graph, shaped = model.subgraphs[0], {}
+    for operator in graph.operators:
+        # Only a depthwise layer's channels come last.
+        axis = 3 if names[operator.opcodeIndex] == "DEPTHWISE_CONV_2D" else 0
+        for index in operator.inputs:
+            tensor = graph.tensors[index]
+            bound = bounds.get(tensor.name.decode())
+            if bound is not None:
+                shape = [1] * len(tensor.shape)
+                shape[axis] = -1
+                shaped[tensor.name.decode()] = bound.reshape(shape)
+    return shaped
 
 
 def _add(maker: Any, regex: str, operation: Any, kind: Kind) -> None:

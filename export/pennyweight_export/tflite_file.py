@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pennyweight.engines import first_line
@@ -28,6 +29,11 @@ WEIGHTED = {
 def parse_tflite(content: bytes) -> tuple[Any, list[str]]:
     """Give a file as the schema's mutable ``ModelT``, and the name of each of its operator codes."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:
+        # Contents that stand behind the flatbuffer move inside, or packing would lose them.
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
     return model, [_operator_name(code) for code in model.operatorCodes]
 
 

@@ -10,7 +10,7 @@ from pennyweight.engines import absence, engines_for, is_installed
 from pennyweight.errors import CheckFailedError, IntegrityError, PennyweightError
 from pennyweight.isolation import run_isolated
 from pennyweight.output import emit, notice
-from pennyweight.tables import text_table
+from pennyweight.tables import brief, text_table
 
 from ._arguments import add_bundle, add_choice, add_trust
 
@@ -83,6 +83,7 @@ def _known(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(bundle: Bundle, rows: list[dict[str, Any]]) -> str:
+    notes: list[str] = []
     cells = [
         [
             row["artifact"],
@@ -91,7 +92,7 @@ def _text(bundle: Bundle, rows: list[dict[str, Any]]) -> str:
             f"{row['largest']:.2g}" if "largest" in row else "",
             f"{row['tolerance']:.2g}" if "tolerance" in row else "",
             "" if row.get("changed") is None else str(row["changed"]),
-            row["reason"],
+            brief(row["reason"], f"{row['artifact']} on {row['engine']}", notes),
         ]
         for row in rows
     ]
@@ -99,4 +100,4 @@ def _text(bundle: Bundle, rows: list[dict[str, Any]]) -> str:
     title = f"{bundle.manifest.name}: {len(bundle.manifest.files)} files, every hash right"
     if bundle.signer:
         title += f", signed by {bundle.signer}"
-    return f"{title}\n\n{text_table(header, cells, 3)}"
+    return "\n".join([title, "", text_table(header, cells, 3), *notes])
