@@ -60,6 +60,8 @@ def by_name(values: Values, names: Sequence[str], what: str) -> Arrays:
             return {names[0]: values}
         wanted = ", ".join(f"{what}/{name}" for name in names)
         raise InputError(f"the data have one {what}, the model has {', '.join(names)}; give {wanted}")
+    if set(values) != set(names) and len(names) == 1:
+        raise InputError(f"the data have {', '.join(f'{what}/{name}' for name in values)}, the model takes one {what}")
     if set(values) != set(names):
         given, wanted = (", ".join(f"{what}/{name}" for name in group) for group in (values, names))
         raise InputError(f"the data have {given}, the model takes {wanted}; name the arrays as the model does")

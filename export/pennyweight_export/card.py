@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pennyweight.manifest import ArtifactSpec, EngineRecord, InputSpec, Manifest, OutputSpec
 from pennyweight.tables import markdown_table
+from pennyweight.verdicts import MAX_RELATIVE_ERROR
 from pennyweight_data import Dataset
 
 CARD_NAME = "README.md"
+# What is said of outputs that name no single class, and what the figures call it.
+NUMBERS = {"relative error": "relative_error", "SNR dB": "snr_db", "cosine": "cosine", "largest difference": "largest"}
 
 
 def model_card(manifest: Manifest, data: Dataset) -> str:
@@ -76,7 +79,7 @@ def names_one_class(manifest: Manifest) -> bool:
 def _accuracy(manifest: Manifest) -> str:
     numbers = not names_one_class(manifest)
     header = ["artifact", "engine", "bytes"]
-    header += ["relative error", "largest difference"] if numbers else ["accuracy", "interval", "agreement"]
+    header += list(NUMBERS) if numbers else ["accuracy", "interval", "agreement"]
     rows = []
     for spec in manifest.artifacts:
         for record in spec.engines:
@@ -84,10 +87,20 @@ def _accuracy(manifest: Manifest) -> str:
             size = f"{manifest.files[spec.name].size:,}" if spec.name in manifest.files else ""
             rows.append([spec.name, f"{record.engine} {record.version}", size, *cells, _verdict(record)])
     original = _original(manifest.artifacts)
-    note = "Intervals are Wilson's; agreement is with the original model's answers."
-    return f"{original}{markdown_table([*header, 'parity'], rows, left=2)}\n\n" + (
-        f"Parity allows a drop of {100 * manifest.gate['max_drop']:g} points at {manifest.gate['confidence']:.0%} "
-        f"confidence. {'' if numbers else note}"
+    return f"{original}{markdown_table([*header, 'parity'], rows, left=2)}\n\n{_gate(manifest, numbers)}"
+
+
+def _gate(manifest: Manifest, numbers: bool) -> str:
+    gate = manifest.gate
+    if numbers:
+        return (
+            "The relative error is the RMS of the difference over the standard deviation of the original's answers; "
+            f"parity allows {gate.get('max_relative_error', MAX_RELATIVE_ERROR):g}. SNR is the same in decibels; the "
+            "cosine is between both answers with the original's mean taken off. Several outputs stand in their order."
+        )
+    return (
+        f"Parity allows a drop of {100 * gate['max_drop']:g} points at {gate['confidence']:.0%} confidence. "
+        "Intervals are Wilson's; agreement is with the original model's answers."
     )
 
 
@@ -111,10 +124,13 @@ def _class_cells(record: EngineRecord) -> list[str]:
 
 
 def _number_cells(record: EngineRecord) -> list[str]:
-    if not record.figures:
-        return ["", ""]
-    outputs = record.figures["outputs"]
-    columns = [[output[key] for output in outputs] for key in ("relative_error", "largest")]
+    return number_cells(record) + [""] * (0 if record.figures else len(NUMBERS))
+
+
+def number_cells(record: EngineRecord) -> list[str]:
+    """Give the figures of ``NUMBERS``, of several outputs in their order; an exact match has no SNR."""
+    outputs = record.figures.get("outputs", ())
+    columns = [[output.get(key) for output in outputs] for key in NUMBERS.values()] if outputs else []
     return [", ".join("–" if value is None else f"{value:.3g}" for value in column) for column in columns]
 
 

@@ -13,14 +13,17 @@ from pennyweight.manifest import ArtifactSpec, EngineRecord, plain_json
 from pennyweight.output import emit, notice
 from pennyweight.parity import MAX_DROP
 from pennyweight.tables import text_table
+from pennyweight.verdicts import MAX_RELATIVE_ERROR
 
+from .card import NUMBERS, names_one_class, number_cells
 from .exporter import CALIBRATION_SAMPLES, export
 from .recipes import choose_recipes
 
 HELP = "turn a Keras model into a bundle, and prove each artifact on each engine"
 OWN_OUTPUT = True
+HEADER = ["artifact", "engine", "bytes", "operators"]
+CLASSES = ["accuracy", "agreement"]
 REPAIRED_BY = {"int8.tflite": ("int8-repaired.tflite",)}
-HEADER = ["artifact", "engine", "bytes", "operators", "accuracy", "agreement", "parity"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="the bundle's name (default: that of BUNDLE)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (default 0)")
+    parser.add_argument(
+        "--max-relative-error",
+        type=float,
+        default=MAX_RELATIVE_ERROR,
+        metavar="E",
+        help="parity's gate for outputs that name no single class (%(default)s)",
+    )
     parser.add_argument("--any-accuracy", action="store_true", help="also a model no better than chance on the data")
     parser.add_argument("--trust-code", action="store_true", help="run code that the model file holds or names")
 
@@ -95,9 +105,10 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         trust_code=args.trust_code,
         any_accuracy=args.any_accuracy,
+        max_relative_error=args.max_relative_error,
         notice=lambda text: notice(args, text),
     )
-    emit(args, _as_json(bundle), f"{text_table(HEADER, _rows(bundle), left=2)}\n\nwrote {bundle.path}")
+    emit(args, _as_json(bundle), f"{_table(bundle)}\n\nwrote {bundle.path}")
     return _exit_code(args, bundle)
 
 
@@ -161,21 +172,38 @@ def _evaluation(given: str | None) -> int | Literal["all", "none"] | None:
         raise UsageError(f"--evaluation {given}: give a number of samples, all or none") from error
 
 
-def _rows(bundle: Bundle) -> list[list[str]]:
-    rows = []
+def _table(bundle: Bundle) -> str:
+    figures = CLASSES if names_one_class(bundle.manifest) else list(NUMBERS)
+    return text_table([*HEADER, *figures, "parity"], _rows(bundle, len(figures)), left=2)
+
+
+def _rows(bundle: Bundle, figures: int) -> list[list[str]]:
+    rows, nothing = [], [""] * figures
     for spec in bundle.manifest.artifacts:
         size, operators = f"{bundle.manifest.files[spec.name].size:,}", str(sum(spec.operators.values()))
         rows += [
-            [spec.name, f"{record.engine} {record.version}", size, operators, *_figures(record)]
+            [
+                spec.name,
+                f"{record.engine} {record.version}",
+                size,
+                operators,
+                *(_figures(record) or nothing),
+                _verdict(record),
+            ]
             for record in spec.engines
-        ] or [[spec.name, "no engine installed", size, operators, "", "", ""]]
-    return rows + [[gap.artifact, "", "", "", "", "", "not made"] for gap in bundle.manifest.gaps]
+        ] or [[spec.name, "no engine installed", size, operators, *nothing, ""]]
+    return rows + [[gap.artifact, "", "", "", *nothing, "not made"] for gap in bundle.manifest.gaps]
 
 
 def _figures(record: EngineRecord) -> list[str]:
-    cells = [record.figures.get(key) for key in ("accuracy", "agreement")]
-    verdict = record.verdict or ("broke" if record.loaded else "doesn't load")
-    return ["" if cell is None else f"{cell:.2%}" for cell in cells] + [verdict]
+    if "agreement" not in record.figures:
+        return number_cells(record)
+    cells = [record.figures.get(key) for key in CLASSES]
+    return ["" if cell is None else f"{cell:.2%}" for cell in cells]
+
+
+def _verdict(record: EngineRecord) -> str:
+    return record.verdict or ("broke" if record.loaded else "doesn't load")
 
 
 def _as_json(bundle: Bundle) -> dict[str, object]:

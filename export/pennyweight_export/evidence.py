@@ -66,6 +66,26 @@ def _classes_of(answers: Array, rows: Array) -> Array:
     return answers[rows] if answers.dtype == np.int64 else np.zeros(len(rows))
 
 
+def draw_others(
+    data: Dataset, evaluation: Arrays, calibration: Arrays, samples: int, seed: int
+) -> tuple[Arrays, Array | None]:
+    """Draw further training samples that are in neither of the two, by content; none where there are no more.
+
+    Returns:
+        The inputs by the interface's names, in random order, and their class numbers where the answers are some.
+    """
+    answers = strata(data.y_train)
+    classes = answers if answers.ndim == 1 and answers.dtype == np.int64 else None
+    # Only what is drawn is hashed: the training part may be larger than the memory.
+    drawn = samples + len(next(iter(calibration.values())))
+    rows = stratified_sample(np.zeros(len(answers), np.int64) if classes is None else classes, drawn, seed + 1)
+    inputs = take_rows(data.x_train, rows)
+    taken = np.concatenate([digests(evaluation), digests(calibration)])
+    kept = np.flatnonzero(~np.isin(digests(inputs), taken))
+    kept = np.random.default_rng(seed).permutation(kept)[:samples]
+    return take_rows(inputs, kept), None if classes is None else classes[rows[kept]]
+
+
 def _require_differing(inputs: Arrays) -> None:
     """Raise InputError where there are too few calibration samples, or all are the same."""
     rows = len(next(iter(inputs.values())))
@@ -79,25 +99,6 @@ def _require_differing(inputs: Arrays) -> None:
             f"the {rows:,} calibration samples drawn from x_train are all the same, so no ranges can be drawn from "
             "them; give the data that the model was trained on"
         )
-
-
-def draw_others(
-    data: Dataset, evaluation: Arrays, calibration: Arrays, samples: int, seed: int
-) -> tuple[Arrays, Array | None]:
-    """Draw further training samples that are in neither of the two, by content; none where there are no more.
-
-    Returns:
-        The inputs by the interface's names, in random order, and their class numbers where the answers are some.
-    """
-    free = np.flatnonzero(~np.isin(digests(data.x_train), np.concatenate([digests(evaluation), digests(calibration)])))
-    answers = strata(data.y_train)
-    rows = free[stratified_sample(_classes_of(answers, free), samples, seed)]
-    rows = rows[np.random.default_rng(seed).permutation(len(rows))]
-    classes = answers[rows] if answers.ndim == 1 and answers.dtype == np.int64 else None
-    # Files that are read on demand are read forwards.
-    order = np.argsort(rows)
-    back = np.argsort(order)
-    return {name: array[back] for name, array in take_rows(data.x_train, rows[order]).items()}, classes
 
 
 def draw_evaluation(data: Dataset, interface: Interface, wanted: int | None, seed: int) -> tuple[Arrays, Arrays]:

@@ -16,6 +16,7 @@ from pennyweight.errors import PennyweightError, UsageError
 from pennyweight.manifest import MANIFEST_NAME, ArtifactSpec, ImagePreparation, Manifest, dump_manifest
 from pennyweight.parity import CONFIDENCE, MAX_DROP
 from pennyweight.samples import Samples, pack_samples
+from pennyweight.verdicts import MAX_RELATIVE_ERROR
 
 from .arrays import Arrays, fit, read_arrays
 from .candidates import Candidate, Choice, choose
@@ -60,6 +61,7 @@ def export(
     max_drop: float = MAX_DROP,
     min_agreement: float | None = None,
     confidence: float = CONFIDENCE,
+    max_relative_error: float = MAX_RELATIVE_ERROR,
     repair: bool | None = None,
     notice: Notice = lambda text: None,
 ) -> Bundle:
@@ -92,6 +94,8 @@ def export(
             its own folder. Without it no code from the file is run.
         any_accuracy: export a model that is no better than chance on the evaluation data, too.
         max_drop, confidence: the accuracy that parity lets an artifact lose, as a fraction, and with which confidence.
+        max_relative_error: of outputs that name no single label, the error that parity allows: its RMS over the
+            standard deviation of the original's answers.
         min_agreement: the share of answers that must be the original's, as a fraction; None for no such gate.
         repair: whether ``int8-repaired.tflite`` is made beside int8: None where int8 breaches the gate, True always and
             with the best agreement that the search finds, False never.
@@ -141,6 +145,9 @@ def export(
     graph = Graph(keras_model, interface)
     require_same(graph, golden)
 
+    gate = _gate(max_drop, confidence, min_agreement)
+    if not _names_one_class(interface):
+        gate["max_relative_error"] = max_relative_error
     title = name or place.name.removesuffix(SUFFIX)
     converters = Converters(graph, interface, calibrated)
     others = other_samples(dataset, inputs, calibrated.inputs, seed)
@@ -162,7 +169,7 @@ def export(
             artifacts=specs,
             evaluation={"samples": evaluated.rows, "part": "x_test", "of": dataset.test_rows, "seed": seed},
             golden={"samples": golden.rows},
-            gate=_gate(max_drop, confidence, min_agreement),
+            gate=gate,
             licence=dataset.licence,
         )
         _write_manifest(staging, manifest)
@@ -277,7 +284,7 @@ def _with_repaired(
     if place is None or wanted is False or not (wanted or lost_too_much(choices, manifest.gate)):
         return choices
     notice(f"{REPAIRED.name}: {'looking for the best' if wanted else 'int8 breaches the gate; repairing'}")
-    gate = Gate(manifest.gate["max_drop"], manifest.gate.get("min_agreement"))
+    gate = Gate(**{name: value for name, value in manifest.gate.items() if name in Gate._fields})
     try:
         content, record = mend(converters, others, gate, bool(wanted), lambda text: notice(f"{REPAIRED.name}: {text}"))
         spec, content = finish(REPAIRED, converters, content, record, manifest.name, manifest.licence)

@@ -63,8 +63,9 @@ class Graph(tf.Module):  # type: ignore[misc]
         self.whole = _function(whole, specs, [spec.dtype for spec in specs])
         self.inner = _function(inner, specs, taken)
         self.loops = has_loop(self.inner)
-        self._whole_of_one = _function(whole, specs, [spec.dtype for spec in specs], 1)
-        self._inner_of_one = _function(inner, specs, taken, 1)
+        if self.loops:
+            self._whole_of_one = _function(whole, specs, [spec.dtype for spec in specs], 1)
+            self._inner_of_one = _function(inner, specs, taken, 1)
 
     def for_tflite(self, inner: bool) -> Any:
         """Give one of the functions, traced: for TFLite a loop's batch must be known, and is 1."""

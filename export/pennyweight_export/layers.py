@@ -41,7 +41,11 @@ class LayerError(NamedTuple):
 
 
 def layer_errors(
-    original: bytes, quantised: bytes, inputs: Mapping[str, Array], classifier: bool
+    original: bytes,
+    quantised: bytes,
+    inputs: Mapping[str, Array],
+    classifier: bool,
+    quantised_inputs: Mapping[str, Array] | None = None,
 ) -> tuple[LayerError, ...]:
     """Measure each layer of a quantised file, in the order in which they run.
 
@@ -50,6 +54,7 @@ def layer_errors(
         quantised: the same model with integer activations; its layers are found by the names of their tensors.
         inputs: samples by the float file's input tensors, or under "" for the only one.
         classifier: whether the only output names one class.
+        quantised_inputs: the same samples by the quantised file's tensors in its wires' dtypes; by default ``inputs``.
 
     Raises:
         UsageError: the two files share no layer, or the second has no integer layer.
@@ -64,7 +69,7 @@ def layer_errors(
     first = next(index for index, one in enumerate(layers) if kinds[one.scope] != "float")
     layers = layers[first:]
     held_out = HeldOut(original, inputs, None, classifier)
-    accumulated = _accumulated(original, quantised, inputs)
+    accumulated = _accumulated(original, quantised, inputs, quantised_inputs or inputs)
     names = layer_names(layers)
     errors = []
     for one in layers:
@@ -136,11 +141,13 @@ def _kind(operator: Operator, found: Mapping[str, tuple[str, Range]]) -> Kind:
     return "int8" if dtype == "int8" else "int16" if dtype == "int16" else "float"
 
 
-def _accumulated(original: bytes, quantised: bytes, inputs: Mapping[str, Array]) -> dict[str, float]:
+def _accumulated(
+    original: bytes, quantised: bytes, inputs: Mapping[str, Array], quantised_inputs: Mapping[str, Array]
+) -> dict[str, float]:
     """Give the error of each tensor that both files hold, on the samples, over the float one's standard deviation."""
     noise: dict[str, float] = {}
     first, second, count = dict[str, Array](), dict[str, Array](), 0
-    for wanted, got in zip(observe(original, inputs), _dequantised(quantised, inputs), strict=True):
+    for wanted, got in zip(observe(original, inputs), _dequantised(quantised, quantised_inputs), strict=True):
         rows = len(next(iter(wanted.values())))
         count += rows
         for name in wanted.keys() & got.keys():

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.bundle import EVALUATION_NAME, Bundle, open_bundle
-from pennyweight.errors import BundleError, UsageError
+from pennyweight.errors import BundleError, OutputError, UsageError
 from pennyweight.manifest import ArtifactSpec
 from pennyweight.output import emit, notice, progress, write_atomically
+from pennyweight.quantization import to_wire
 from pennyweight.samples import Samples
 from pennyweight.tables import text_table
 
@@ -44,12 +45,19 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--samples {args.samples}; give at least 1")
     if args.picture and Path(args.picture).suffix.lower() not in PICTURES:
         raise UsageError(f"--picture {args.picture}: end the name in {', '.join(PICTURES)}")
+    if args.picture and not Path(args.picture).absolute().parent.is_dir():
+        raise OutputError(f"--picture {args.picture}: can't be written, its folder doesn't exist; make it first")
     bundle = open_bundle(args.bundle)
     artifact = bundle.manifest.artifact(args.artifact)
     if ORIGINAL not in bundle.manifest.files:
         raise BundleError(f"{args.bundle}: has no {ORIGINAL} to compare with; export it with --precision float32,int8")
     if artifact.format != "tflite" or artifact.name == ORIGINAL:
         raise UsageError(f"--artifact {args.artifact}: give a quantised .tflite file, such as int8.tflite")
+    if artifact.converter.get("repair", {}).get("equalised"):
+        raise UsageError(
+            f"{artifact.name}: its repair moved factors between layers, so they aren't the float file's; "
+            "give another file, such as int8.tflite"
+        )
     samples = _samples(bundle)
     if samples.rows > args.samples:
         samples = samples.part(0, args.samples)
@@ -73,10 +81,10 @@ def measure_layers(bundle: Bundle, artifact: ArtifactSpec, samples: Samples) -> 
     from .layers import layer_errors
 
     original = bundle.manifest.artifact(ORIGINAL)
-    inputs = {wire.tensor: samples.inputs[wire.name] for wire in original.inputs}
+    inputs, quantised_inputs = (_on_wires(bundle, spec, samples) for spec in (original, artifact))
     outputs = bundle.manifest.outputs
     classifier = len(outputs) == 1 and outputs[0].labelling == "single"
-    found = layer_errors(bundle.read(ORIGINAL), bundle.read(artifact.name), inputs, classifier)
+    found = layer_errors(bundle.read(ORIGINAL), bundle.read(artifact.name), inputs, classifier, quantised_inputs)
     rows = [
         {
             "artifact": artifact.name,
@@ -115,6 +123,16 @@ def layers_text(result: JsonObject) -> str:
     ]
     title = f"{result['bundle']}: {result['artifact']} on {result['samples']:,} samples, worst layer first"
     return f"{title}\n\n{text_table(HEADER, cells, 3)}\n\n{NOTE}"
+
+
+def _on_wires(bundle: Bundle, artifact: ArtifactSpec, samples: Samples) -> dict[str, Any]:
+    """Give the inputs by an artifact's tensors, as they travel to it."""
+    specs = {spec.name: spec for spec in bundle.manifest.inputs}
+    travelling = {}
+    for wire in artifact.inputs:
+        convert, values = to_wire(specs[wire.name], wire), samples.inputs[wire.name]
+        travelling[wire.tensor] = values if convert is None else convert(values)
+    return travelling
 
 
 def _samples(bundle: Bundle) -> Samples:

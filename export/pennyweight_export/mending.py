@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pennyweight.engines import first_line
 from pennyweight.errors import PennyweightError
 
 from .arrays import Array, Arrays
@@ -57,7 +58,7 @@ def other_samples(data: Dataset, evaluation: Arrays, calibration: Arrays, seed: 
     Raises:
         InputError: calibration samples are evaluation samples.
     """
-    require_disjoint(np.asarray(digests(calibration)), np.asarray(digests(evaluation)))
+    require_disjoint(digests(calibration), digests(evaluation))
     one = sum(4 * int(np.prod(array.shape[1:])) for array in calibration.values())
     samples = max(2, min(OTHERS, OTHERS_BYTES // one))
     return Others(*draw_others(data, evaluation, calibration, samples, seed))
@@ -81,8 +82,9 @@ def audited(converters: Converters, others: Others, labels: Array | None, notice
             output.labels if output.labelling == "single" else (),
             calibration["seed"],
         )
-    except PennyweightError as error:
-        return {**calibration, "audit": {"reason": str(error)}}
+    except (PennyweightError, RuntimeError, ValueError) as error:  # the interpreter's, of a model that it can't run
+        notice(f"calibration: not audited; {first_line(error)}")
+        return {**calibration, "audit": {"reason": first_line(error)}}
     for warning in found.warnings:
         notice(f"calibration: {warning}")
     return {**calibration, "audit": found.record}
@@ -116,6 +118,8 @@ def mend(
     interface = converters.interface
     if len(interface.inputs) > 1 and interface.wire == "uint8":
         raise PennyweightError("repair is made for models with one input of pixels, or with inputs of numbers")
+    if converters.graph.loops:
+        raise PennyweightError("the values inside a loop can't be read, so there are no ranges to mend")
     if others.half(second=True).rows < 2:
         raise PennyweightError("there are no training samples left to choose a repair by; give more of them")
     content, chosen_by = converters.float32_inner, others.half(second=True)
@@ -151,6 +155,7 @@ def _record(result: Repaired, held_out: HeldOut, chosen_by: Others) -> dict[str,
         "repair": {
             "held_out": {"samples": chosen_by.rows, "blends": held_out.rows - chosen_by.rows, "part": "x_train"},
             "gate_held": result.holds,
+            "equalised": any(entry["kept"] and "equalised" in entry["step"] for entry in result.log),
             "log": result.log,
         },
     }

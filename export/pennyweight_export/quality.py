@@ -12,6 +12,7 @@ import numpy as np
 from pennyweight.tallies import chosen_classes
 
 from .arrays import Array
+from .quantizer import given
 from .quiet import quiet
 
 ROWS = 256
@@ -148,11 +149,18 @@ def answers(content: bytes, inputs: Mapping[str, Array]) -> list[Array]:
     interpreter = _interpreter(content)
     parts: list[list[Array]] = []
     total = len(next(iter(inputs.values())))
-    for start in range(0, total, ROWS):
-        _feed(interpreter, {name: array[start : start + ROWS] for name, array in inputs.items()})
+    # A file with a loop takes one sample at a time.
+    step = 1 if any(_fixed(entry) for entry in interpreter.get_input_details()) else ROWS
+    for start in range(0, total, step):
+        _feed(interpreter, {name: array[start : start + step] for name, array in inputs.items()})
         interpreter.invoke()
         parts.append([interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def _fixed(entry: Mapping[str, Any]) -> bool:
+    signature = entry["shape_signature"]
+    return bool(len(signature) and signature[0] == 1)
 
 
 def microseconds(content: bytes, inputs: Mapping[str, Array], calls: int = 51) -> float:
@@ -179,15 +187,14 @@ def _interpreter(content: bytes) -> Any:
 def _feed(interpreter: Any, batch: Mapping[str, Array]) -> None:
     """Set the inputs by name, or the only one by whatever name."""
     entries = interpreter.get_input_details()
+    shapes = {entry["index"]: given(batch, entry["name"]).shape for entry in entries}
     for entry in entries:
-        values = batch[entry["name"]] if entry["name"] in batch else next(iter(batch.values()))
-        if tuple(entry["shape"]) != values.shape:
-            interpreter.resize_tensor_input(entry["index"], values.shape)
+        if tuple(entry["shape"]) != shapes[entry["index"]]:
+            interpreter.resize_tensor_input(entry["index"], shapes[entry["index"]])
     with quiet():
         interpreter.allocate_tensors()
     for entry in entries:
-        values = batch[entry["name"]] if entry["name"] in batch else next(iter(batch.values()))
-        interpreter.set_tensor(entry["index"], values)
+        interpreter.set_tensor(entry["index"], given(batch, entry["name"]))
 
 
 def _relative(got: Array, wanted: Array) -> float:

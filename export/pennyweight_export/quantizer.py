@@ -85,15 +85,11 @@ def observe(content: bytes, inputs: Mapping[str, Array], rows: int = ROWS) -> It
     Yields:
         By tensor name, arrays as the file holds them: float32, or integers where it is quantised.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.interpreter import Interpreter
 
     with quiet():
-        interpreter = Interpreter(
-            model_content=content,
-            experimental_preserve_all_tensors=True,
-            # A delegate would keep the tensors between its operators to itself.
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
+        # It warns that this is for debugging and takes memory: a batch's worth.
+        interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
     entries = interpreter.get_input_details()
     fixed = [entry for entry in entries if len(entry["shape_signature"]) and entry["shape_signature"][0] != -1]
     step = int(fixed[0]["shape"][0]) if fixed else rows
@@ -108,13 +104,19 @@ def observe(content: bytes, inputs: Mapping[str, Array], rows: int = ROWS) -> It
             for entry in entries:
                 interpreter.resize_tensor_input(entry["index"], (size, *entry["shape"][1:]))
         if size != shape:
-            interpreter.allocate_tensors()
+            with quiet():
+                interpreter.allocate_tensors()
             shape = size
             wanted = _computed(content, interpreter)
         for entry in entries:
-            interpreter.set_tensor(entry["index"], batch[entry["name"] if entry["name"] in batch else ""])
+            interpreter.set_tensor(entry["index"], given(batch, entry["name"]))
         interpreter.invoke()
         yield {name: interpreter.get_tensor(index) for name, index in wanted}
+
+
+def given(batch: Mapping[str, Array], name: str) -> Array:
+    """Give an input's array by its tensor's name, or the only one there is."""
+    return batch[name] if name in batch or len(batch) > 1 else next(iter(batch.values()))
 
 
 def minimum_maximum(content: bytes, inputs: Mapping[str, Array], rows: int = ROWS) -> Ranges:

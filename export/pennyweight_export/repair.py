@@ -77,7 +77,8 @@ def _more_samples(search: Search, more: Mapping[str, Array]) -> None:
     search.samples = {name: np.concatenate([array, more[name]]) for name, array in search.samples.items()}
     found = spreads(search.plan.content, search.samples)
     rows = len(next(iter(search.samples.values())))
-    if search.consider(f"ranges of {rows:,} samples", search.plan._replace(ranges=whole(found)), started):
+    plan = search.plan._replace(ranges=whole(found), uncut=whole(found))
+    if search.consider(f"ranges of {rows:,} samples", plan, started):
         search.found = found
 
 
@@ -88,7 +89,7 @@ def _equalise(search: Search) -> None:
         if not tensors:
             return
         found = spreads(content, search.samples)
-        plan = search.plan._replace(content=content, ranges=whole(found))
+        plan = search.plan._replace(content=content, ranges=whole(found), uncut=whole(found))
         if search.consider(f"channels of {tensors} tensors equalised (share {share:g})", plan, started):
             search.found = found
             return

@@ -14,6 +14,7 @@ from pennyweight_data import pieces
 from .arrays import Array
 from .original import raw_answers, with_head
 from .preprocessing import Preprocessing, candidates
+from .quiet import quiet
 
 if TYPE_CHECKING:
     from .interface import Input, Interface, KerasModel
@@ -78,7 +79,9 @@ def _best(model: KerasModel, interface: Interface, evaluated: Samples) -> tuple[
     tried = []
     for name, found in _candidates(entry):
         scale, offset, swapped = found.for_shape(entry.spec.shape)
-        raw = raw_answers(model, [entry._replace(scale=scale, offset=offset, swapped=swapped)], [samples])[0]
+        fed = entry._replace(scale=scale, offset=offset, swapped=swapped)
+        with quiet():  # TensorFlow warns of functions that are made again and again
+            raw = raw_answers(model, [fed], [samples])[0]
         answers = np.asarray(with_head(raw, output.head))
         if np.isfinite(answers).all():
             tried.append((name, found, float((chosen_classes(answers) == labels).mean())))

@@ -22,17 +22,22 @@ WORTH = 0.98
 # Beyond this error nothing of the model is left, and what a step mends is hidden by what it doesn't: then steps are
 # compared by the errors that each tensor brings alone.
 HOPELESS = 0.5
+# A measurement takes at most about this long: int16 convolutions are slow.
+SECONDS_EACH = 1.0
+FEWEST_ROWS = 400
 
 
 class Plan(NamedTuple):
     """All that makes a quantised file.
 
-    ``content`` is the float file, ``ranges`` are its tensors', ``rounded`` the constants of operators that aren't in
-    float, ``kinds`` how operators compute that aren't in int8.
+    ``content`` is the float file, ``ranges`` are its tensors', ``uncut`` the whole ones, for tensors that no int8
+    operator reads or writes; ``rounded`` are the constants of operators that aren't in float, ``kinds`` how operators
+    compute that aren't in int8.
     """
 
     content: bytes
     ranges: Ranges
+    uncut: Ranges
     rounded: Mapping[str, Rounded]
     kinds: Mapping[str, Kind]
 
@@ -41,7 +46,14 @@ class Plan(NamedTuple):
         used = [one for scope, one in self.rounded.items() if self.kinds.get(scope, kind) != "float"]
         constants = {name: values for one in used for name, values in one.constants.items()}
         bounds = {one.weights: one.bound for one in used}
-        return quantise(with_constants(self.content, constants), self.ranges, kind, self.kinds, wire, bounds)
+        narrow = {
+            name
+            for one in operators(self.content)
+            if self.kinds.get(one.scope, kind) == "int8"
+            for name in (*one.inputs, *one.outputs)
+        }
+        ranges = self.uncut | {name: self.ranges[name] for name in narrow & self.ranges.keys()}
+        return quantise(with_constants(self.content, constants), ranges, kind, self.kinds, wire, bounds)
 
 
 class Search:
@@ -57,7 +69,7 @@ class Search:
         best: bool,
         budget: float,
     ) -> None:
-        self.samples, self.held_out, self.gate, self.best = samples, held_out, gate, best
+        self.samples, self.gate, self.best = samples, gate, best
         self.log: list[dict[str, Any]] = []
         self.operators = operators(content)
         self.names = layer_names(self.operators)
@@ -67,9 +79,10 @@ class Search:
         self._end = time.monotonic() + budget
         self._alone: dict[int, tuple[Plan, float]] = {}
         started = time.monotonic()
-        self.plan = Plan(content, whole(self.found), {}, {})
+        self.plan = Plan(content, whole(self.found), whole(self.found), {}, {})
         built = self.plan.build()
-        self.quality = held_out.measure(built)
+        self.held_out = affordable(held_out, built)
+        self.quality = self.held_out.measure(built)
         self.record("plain int8", built, self.quality, started, kept=True)
 
     @property
@@ -122,7 +135,7 @@ class Search:
         """Give the error that a plan's tensors bring together if each one's is independent of the others'."""
         known = self._alone.get(id(plan))
         if known is None or known[0] is not plan:
-            errors = [self.alone(group, plan) for group in self.groups]
+            errors = [math.inf if self.late else self.alone(group, plan) for group in self.groups]
             known = plan, math.sqrt(sum(error**2 for error in errors))
             self._alone[id(plan)] = known
         return known[1]
@@ -144,6 +157,15 @@ class Search:
         }
         self.log.append(entry)
         self._notice(log_line(entry))
+
+
+def affordable(held_out: HeldOut, content: bytes) -> HeldOut:
+    """Give as many of the held-out samples as a file like this answers in a second: it is measured often."""
+    few = held_out.first(FEWEST_ROWS)
+    started = time.monotonic()
+    few.measure(content)
+    rows = int(SECONDS_EACH / max(time.monotonic() - started, 1e-3) * few.rows)
+    return held_out.first(max(FEWEST_ROWS, rows))
 
 
 def log_line(entry: Mapping[str, Any]) -> str:

@@ -12,11 +12,8 @@ from collections.abc import Mapping
 from .quality import HeldOut, Quality, microseconds
 from .quantizer import Kind, Operator
 from .ranges import PASSING
-from .search import Plan, Search
+from .search import Plan, Search, affordable
 
-# A measurement takes at most about this long: int16 convolutions are slow.
-SECONDS_EACH = 1.5
-FEWEST_ROWS = 400
 # How much faster float must be than int16 to be worth four times the bytes of its weights.
 FASTER = 0.8
 # Where the best is asked for, how much error an operator may cost that goes back to int8.
@@ -30,7 +27,8 @@ def widen(search: Search) -> None:
     start = _start(search, units)
     if start is None:
         return
-    held_out = _affordable(search, start)
+    built = search.built(_plan(search.plan, units, start))
+    held_out = affordable(search.held_out, built) if built else search.held_out
     kinds = _narrowed(search, held_out, units, start)
     if set(kinds.values()) == {"float"}:
         return  # that would be float32 once more
@@ -76,18 +74,6 @@ def _start(search: Search, units: Mapping[str, list[Operator]]) -> dict[str, Kin
     if search.best:
         return min(measured, key=lambda one: one[0].error, default=(None, None))[1]
     return dict.fromkeys(units, "float")
-
-
-def _affordable(search: Search, kinds: Mapping[str, Kind]) -> HeldOut:
-    """Give as many of the held-out samples as can be measured again and again."""
-    built = search.built(_plan(search.plan, _units(search.operators), kinds))
-    if built is None:
-        return search.held_out
-    started = time.monotonic()
-    few = search.held_out.first(FEWEST_ROWS)
-    few.measure(built)
-    rows = int(SECONDS_EACH / max(time.monotonic() - started, 1e-3) * few.rows)
-    return search.held_out.first(max(FEWEST_ROWS, rows))
 
 
 def _narrowed(

@@ -111,5 +111,5 @@ def test_without_others_nothing_is_said_to_be_clipped() -> None:
 def test_calibration_samples_that_are_evaluation_samples_are_refused() -> None:
     calibration, evaluation = digests({"x": ROWS[:100]}), digests({"x": ROWS[95:200]})
     with pytest.raises(InputError, match="5 of 100 calibration samples are evaluation samples too"):
-        require_disjoint(np.asarray(calibration), np.asarray(evaluation))
-    require_disjoint(np.asarray(calibration), np.asarray(digests({"x": ROWS[100:200]})))
+        require_disjoint(calibration, evaluation)
+    require_disjoint(calibration, digests({"x": ROWS[100:200]}))
