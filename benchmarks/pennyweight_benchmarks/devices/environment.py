@@ -1,0 +1,148 @@
+"""The device's environment of our own: a virtual environment with numpy, an engine and this runtime."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pennyweight.doctor import NEEDED_MB, Device, choose, obstacle
+from pennyweight.engines import ENGINES
+
+from .connection import Connection
+from .failures import DeviceError, program_failure
+from .transfer import send_bytes
+from .wheels import Wheel, carried_wheels, device_wheel, pip_wheel
+
+JsonObject = dict[str, Any]
+HOME = "environment"
+STATE = f"{HOME}/pennyweight.json"
+REQUIREMENTS = {
+    "ai-edge-litert": ("ai-edge-litert",),
+    "tflite-runtime": ("tflite-runtime", "numpy<2"),
+    # Its wheel dies of SIGILL on a Raspberry Pi 4.
+    "onnxruntime": ("onnxruntime!=1.21.0",),
+}
+# Without an engine to fetch: pip, the runtime, the environment itself.
+SMALL_MB = 8
+PIP = ("--no-deps", "--only-binary", ":all:", "--no-input", "--no-cache-dir", "--disable-pip-version-check", "-q")
+_DOWNLOADS: dict[tuple[Any, ...], list[Wheel]] = {}
+_DOWNLOADING = threading.Lock()
+
+
+def engines_wanted(asked: Sequence[str], device: Device, installed: Sequence[str]) -> list[str]:
+    """Give the engines that a device gets: those asked for, else the doctor's choice; raise DeviceError for none.
+
+    ``installed`` are those that its own Python has, which need no wheel.
+    """
+    if asked == ["all"]:
+        names = [name for name in ENGINES if name in installed or not obstacle(name, device)]
+    elif asked:
+        names = list(asked)
+    else:
+        choice = choose(device)
+        names = [choice.text] if choice else [name for name in ENGINES if name in installed][:1]
+    where = f"Python {device.python[0]}.{device.python[1]} on {device.userland} ({device.libc})"
+    if not names:
+        raise DeviceError("no wheel", f"no engine has a wheel for {where}", "install a 64-bit Raspberry Pi OS on it")
+    for name in names:
+        if name in installed:
+            continue
+        if device.userland == "armhf" and name == "onnxruntime" and (device.debian or 0) >= 13:
+            raise DeviceError(
+                "no wheel",
+                f"{name}: only Debian has it for {where}",
+                "run `sudo apt install python3-onnxruntime` on it",
+            )
+        if why := obstacle(name, device):
+            raise DeviceError("no wheel", f"{name}: {why} ({where})")
+    return names
+
+
+def packages_for(engines: Sequence[str], installed: Sequence[str]) -> list[str]:
+    """Give what pip has to install for some engines, besides what the device's own Python has."""
+    missing = [name for name in engines if name not in installed]
+    packages = dict.fromkeys(package for name in missing for package in REQUIREMENTS[name])
+    if not any(package.startswith("numpy") for package in packages) and "numpy" not in installed:
+        packages["numpy"] = None
+    return list(packages)
+
+
+class Environment:
+    """A device's environment; ``command`` is where it has the command ``pennyweight``."""
+
+    def __init__(self, connection: Connection, folder: str, facts: JsonObject, device: Device) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._facts = facts
+        self._device = device
+        self.command = f"{folder}/{HOME}/bin/pennyweight"
+
+    def make(self, engines: Sequence[str], offline: bool, bundle_mb: float) -> list[str]:
+        """Make it, or add what it lacks; give what was installed. Raises DeviceError."""
+        # A wheel for this system's own engine or numpy would only hide it.
+        is_shared = self._device.userland == "armhf" or any(name in self._facts["installed"] for name in engines)
+        installed = self._facts["installed"] if is_shared else []
+        base = {"python": [self._facts["executable"], self._facts["python"]], "shared": is_shared}
+        state = json.loads(self._connection.ask("read", name=STATE)["text"] or "{}")
+        if state.get("base") != base:
+            self._connection.ask("remove", name=HOME)
+            state = {}
+        held = state.get("packages", [])
+        missing = [package for package in packages_for(engines, installed) if package not in held]
+        # What needs an older numpy decides, also where a newer one is there already.
+        missing = [package for package in missing if not (package == "numpy" and "numpy<2" in held)]
+        needed = (NEEDED_MB if missing else SMALL_MB) + bundle_mb
+        if self._facts["free_mb"] < needed:
+            raise DeviceError("full", f"{self._facts['free_mb']} MB are free, and {needed:.0f} MB are needed")
+        wheel = device_wheel()
+        if not missing and state.get("wheel") == wheel.sha256:
+            return []
+        if not state:
+            self._connection.step = "making its environment"
+            more = ["--system-site-packages"] if is_shared else []
+            self._run(self._facts["executable"], "-m", "venv", "--without-pip", *more, f"{self._folder}/{HOME}")
+        self._install(missing, offline, wheel)
+        packages = [*held, *missing]
+        state = {"base": base, "packages": packages, "wheel": wheel.sha256}
+        send_bytes(self._connection, STATE, json.dumps(state).encode())
+        return [*missing, wheel.name]
+
+    def _install(self, packages: Sequence[str], offline: bool, wheel: Wheel) -> None:
+        words: list[str] = list(packages)
+        source: list[str] = []
+        if offline and packages:
+            self._connection.step = f"downloading {', '.join(packages)} for it"
+            held = _downloads(packages, self._device)
+            self._connection.step = f"carrying {', '.join(one.name for one in held)} along"
+            words, source = [self._carry(one) for one in held], ["--no-index"]
+        self._connection.step = f"installing {', '.join(packages) or 'the runtime'}"
+        pip = f"{self._carry(pip_wheel())}/pip"
+        python = f"{self._folder}/{HOME}/bin/python3"
+        if words:
+            self._run(python, pip, "install", *PIP, *source, *words)
+        # Forced: its version may be the same where its content isn't.
+        self._run(python, pip, "install", *PIP, "--no-index", "--force-reinstall", self._carry(wheel))
+
+    def _carry(self, wheel: Wheel) -> str:
+        name = f"files/{wheel.sha256[:16]}/{wheel.name}"
+        send_bytes(self._connection, name, wheel.content)
+        return f"{self._folder}/{name}"
+
+    def _run(self, *words: str) -> None:
+        code, _, noise = self._connection.run(*words, cwd=self._folder)
+        if code:
+            raise program_failure(self._connection.step, code, noise)
+
+
+def _downloads(packages: Sequence[str], device: Device) -> list[Wheel]:
+    """Download once for all devices that take the same wheels."""
+    kind = (*packages, device.python, device.userland, device.libc)
+    with _DOWNLOADING:
+        if kind not in _DOWNLOADS:
+            with tempfile.TemporaryDirectory() as place:
+                _DOWNLOADS[kind] = carried_wheels(packages, device, Path(place))
+        return _DOWNLOADS[kind]

@@ -1,0 +1,65 @@
+"""Files on their way to a device: only what it lacks, by hash, from where an earlier try broke off."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import IO
+
+from pennyweight.bundle import EVALUATION_NAME, HASHED_BYTES, SIGNATURE_NAME, Bundle
+from pennyweight.manifest import MANIFEST_NAME
+
+from .connection import Connection
+from .failures import DeviceError
+
+TRIES = 2
+
+
+def send_file(connection: Connection, name: str, file: IO[bytes], size: int, sha256: str) -> int:
+    """Bring a file's content under ``name`` in the device's folder; give the bytes that were sent."""
+    sent = 0
+    for _ in range(TRIES):
+        here = connection.ask("have", name=name, sha256=sha256)
+        if here["whole"]:
+            return sent
+        offset = here["bytes"] if here["bytes"] <= size else 0
+        file.seek(offset)
+        while piece := file.read(HASHED_BYTES):
+            connection.ask("append", piece, name=name, offset=offset)
+            offset += len(piece)
+            sent += len(piece)
+        if size == 0:
+            connection.ask("append", name=name, offset=0)
+        if connection.ask("seal", name=name, sha256=sha256)["right"]:
+            return sent
+    raise DeviceError("fault", f"{name} arrives damaged", "check the device's memory card and memory")
+
+
+def send_bytes(connection: Connection, name: str, content: bytes) -> int:
+    """Bring bytes under ``name`` in the device's folder; give the bytes that were sent."""
+    return send_file(connection, name, io.BytesIO(content), len(content), hashlib.sha256(content).hexdigest())
+
+
+def send_bundle(connection: Connection, bundle: Bundle, with_evaluation: bool) -> tuple[str, int]:
+    """Bring a bundle to the device; give its name in the folder there, and the bytes that were sent.
+
+    It travels file by file under its manifest's hash, so its own name never leaves the workstation. The manifest
+    goes last: a bundle that is only half there is none.
+    """
+    name = f"bundles/{hashlib.sha256(bundle.manifest_bytes).hexdigest()[:16]}"
+    sent = 0
+    for file in sent_files(bundle, with_evaluation):
+        record = bundle.manifest.files[file]
+        with bundle.open(file) as content:
+            sent += send_file(connection, f"{name}/{file}", content, record.size, record.sha256)
+    signature = bundle.signature()
+    if signature is not None:
+        sent += send_bytes(connection, f"{name}/{SIGNATURE_NAME}", signature)
+    return name, sent + send_bytes(connection, f"{name}/{MANIFEST_NAME}", bundle.manifest_bytes)
+
+
+def sent_files(bundle: Bundle, with_evaluation: bool) -> Sequence[str]:
+    """Give the names of the bundle's files that a device needs."""
+    absent = bundle.evaluation_left_behind or not with_evaluation
+    return [name for name in bundle.manifest.files if not (absent and name == EVALUATION_NAME)]
