@@ -114,7 +114,7 @@ class Device:
     def drop_sessions(self) -> None:
         """Cut every connection, as a reboot does: without a word, and the programs are gone too."""
         assert self._server is not None
-        for child in descendants(self._server.pid):
+        for child in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
 

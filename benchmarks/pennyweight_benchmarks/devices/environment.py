@@ -38,7 +38,7 @@ def engines_wanted(asked: Sequence[str], device: Device, installed: Sequence[str
 
     ``installed`` are those that its own Python has, which need no wheel.
     """
-    if asked == ["all"]:
+    if list(asked) == ["all"]:
         names = [name for name in ENGINES if name in installed or not obstacle(name, device)]
     elif asked:
         names = list(asked)
@@ -95,7 +95,8 @@ class Environment:
         missing = [package for package in packages_for(engines, installed) if package not in held]
         # What needs an older numpy decides, also where a newer one is there already.
         missing = [package for package in missing if not (package == "numpy" and "numpy<2" in held)]
-        needed = (NEEDED_MB if missing else SMALL_MB) + bundle_mb
+        engines_missing = sum(not package.startswith("numpy") for package in missing)
+        needed = (NEEDED_MB * max(1, engines_missing) if missing else SMALL_MB) + bundle_mb
         if self._facts["free_mb"] < needed:
             raise DeviceError("full", f"{self._facts['free_mb']} MB are free, and {needed:.0f} MB are needed")
         wheel = device_wheel()

@@ -29,7 +29,11 @@ UNREACHABLE = (
     "stdio forwarding failed|Connection closed by UNKNOWN|kex_exchange_identification|Connection reset"
 )
 LOST = "closed by remote host|Connection reset|Broken pipe|not responding|Connection closed|client_loop"
-MEMORY = re.compile(r"MemoryError|out of memory|Cannot allocate memory|bad_alloc|allocation still failed|ENOMEM", re.I)
+MEMORY = re.compile(
+    r"MemoryError|out of memory|Cannot allocate memory|bad_alloc|allocation still failed|failed to map segment|"
+    "can't start new thread",
+    re.I,
+)
 SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 INDEX = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeout|Max retries|Connection (?:refused|broken)|"
@@ -94,13 +98,20 @@ def program_failure(step: str, code: int, noise: str) -> DeviceError:
     last = errors[-1][:300] if errors else f"exit code {code}"
     if code == -9:
         return DeviceError("out of memory", f"while {step}: killed (SIGKILL), as the kernel does when memory runs out")
-    if SPACE.search(noise):
-        return DeviceError("full", f"while {step}: {last}")
-    if MEMORY.search(noise):
-        return DeviceError("out of memory", f"while {step}: {last}")
+    if found := SPACE.search(noise):
+        return DeviceError("full", f"while {step}: {_sentence(noise, found)}")
+    if found := MEMORY.search(noise):
+        return DeviceError("out of memory", f"while {step}: {_sentence(noise, found)}")
     missing = MISSING.search(noise)
     if missing and INDEX.search(noise):
         return DeviceError("no package index", f"while {step}: pip can't reach its package index")
     if missing:
         return DeviceError("no wheel", f"{missing[1]}: pip finds no wheel for it there")
     return DeviceError("fault", f"while {step}: {last}")
+
+
+def _sentence(text: str, found: re.Match[str]) -> str:
+    """Give the line around a match, or of a long one what is near."""
+    start = max(text.rfind("\n", 0, found.start()) + 1, found.start() - 120)
+    end = text.find("\n", found.end())
+    return text[start : min(len(text) if end < 0 else end, found.end() + 120)].strip()

@@ -124,9 +124,10 @@ class Session:
         self._say(f"{self._host}: running {job.verb}")
         # In the home folder, so that a relative path means what it does for scp.
         code, output, noise = connection.run(environment.command, *words, cwd=facts["home"])
+        result = self._judge(code, output, noise)
         connection.step = "cleaning up"
         connection.ask("finish")
-        return self._judge(code, output, noise)
+        return result
 
     def _read_device(self, facts: JsonObject, folder: str) -> Device:
         """Have the device's own Python look at the device, with the runtime's eyes, out of the wheel."""

@@ -18,10 +18,14 @@ ROWS = ["artifact", "engine"]
 
 def devices_text(verb: str, results: Sequence[DeviceResult]) -> str:
     """Lay results out for a terminal."""
-    header = ["device", "machine", "Python", "outcome", "why, and what to do"]
-    lines = [text_table(header, [_device_cells(result) for result in results], len(header))]
+    header = ["device", "machine", "Python", "outcome"]
+    lines = text_table(header, [_device_cells(result) for result in results], len(header)).splitlines()
+    # A sentence is no cell: padded, one long one would push all the others over the terminal's edge.
+    width = max(map(len, lines))
+    said = ["why, and what to do", "-------------------", *map(_said, results)]
+    lines = [f"{line.ljust(width)}  {text}".rstrip() for line, text in zip(lines, said)]
     columns, figures = FIGURES[verb]
-    cells = [[_marked(one), *row] for one in results if one.result is not None for row in figures(one.result)]
+    cells = [[_marked(one), *row] for one in results if one.result is not None for row in figures(_tried(one))]
     if cells:
         lines += ["", text_table(["device", *columns], cells, 3)]
     lines += [
@@ -40,8 +44,18 @@ def _device_cells(result: DeviceResult) -> list[str]:
         text += f", EMULATED ({result.emulation})" if result.emulation else ""
     else:
         text = ""
-    why = "; ".join(part for part in (result.reason, result.remedy) if part)
-    return [result.host, text, str(machine.get("python", "")), result.outcome, why]
+    return [result.host, text, str(machine.get("python", "")), result.outcome]
+
+
+def _said(result: DeviceResult) -> str:
+    return "; ".join(part for part in (result.reason, result.remedy) if part)
+
+
+def _tried(result: DeviceResult) -> JsonObject:
+    """Give a result without the rows of engines that the device wasn't to get."""
+    held = result.result or {}
+    rows = [row for row in held.get("rows", ()) if row["status"] != "absent" or row["engine"] in result.engines]
+    return {**held, "rows": rows}
 
 
 def _marked(result: DeviceResult) -> str:
