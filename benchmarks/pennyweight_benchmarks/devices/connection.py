@@ -74,12 +74,14 @@ def ssh_program() -> str:
 class Connection:
     """A device that does what it is asked, one request after the other.
 
-    ``step`` is what is being done, in words for messages. Every method raises DeviceError once the device can't.
+    ``step`` is what is being done, in words for messages; ``sent_bytes`` counts what files took. Every method raises
+    DeviceError once the device can't.
     """
 
     def __init__(self, host: str, config: str | None = None, python: str | None = None) -> None:
         self.host = host
         self.step = "connecting"
+        self.sent_bytes = 0
         self._started = False
         self._stopped: DeviceError | None = None
         agent = files(__package__).joinpath("agent.py").read_bytes()
@@ -111,6 +113,7 @@ class Connection:
 
     def ask(self, do: str, payload: bytes = b"", **fields: Any) -> JsonObject:
         """Send a request; give the answer."""
+        self.sent_bytes += len(payload)
         self._send(json.dumps({"do": do, "size": len(payload), **fields}).encode() + b"\n" + payload)
         try:
             answer: JsonObject = json.loads(self._receive())

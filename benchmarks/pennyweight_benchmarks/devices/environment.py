@@ -28,7 +28,22 @@ REQUIREMENTS = {
 }
 # Without an engine to fetch: pip, the runtime, the environment itself.
 SMALL_MB = 8
-PIP = ("--no-deps", "--only-binary", ":all:", "--no-input", "--no-cache-dir", "--disable-pip-version-check", "-q")
+PIP = (
+    "--no-deps",
+    "--only-binary",
+    ":all:",
+    "--no-input",
+    "--no-cache-dir",
+    "--disable-pip-version-check",
+    "--no-compile",
+    "-q",
+)
+# Compiled here is what is used, which is a tenth of what there is, so that no first call is timed with it.
+WARM_UP = (
+    "import compileall, os, sys, numpy, pennyweight; from pennyweight.engines import engine_version; "
+    "compileall.compile_dir(os.path.dirname(pennyweight.__file__), quiet=2); "
+    "[engine_version(name) for name in sys.argv[1:]]"
+)
 _DOWNLOADS: dict[tuple[Any, ...], list[Wheel]] = {}
 _DOWNLOADING = threading.Lock()
 
@@ -106,27 +121,27 @@ class Environment:
             self._connection.step = "making its environment"
             more = ["--system-site-packages"] if is_shared else []
             self._run(self._facts["executable"], "-m", "venv", "--without-pip", *more, f"{self._folder}/{HOME}")
-        self._install(missing, offline, wheel)
+        self._install(missing, engines, offline, not state)
         packages = [*held, *missing]
         state = {"base": base, "packages": packages, "wheel": wheel.sha256}
         send_bytes(self._connection, STATE, json.dumps(state).encode())
         return [*missing, wheel.name]
 
-    def _install(self, packages: Sequence[str], offline: bool, wheel: Wheel) -> None:
+    def _install(self, packages: Sequence[str], engines: Sequence[str], offline: bool, is_new: bool) -> None:
         words: list[str] = list(packages)
-        source: list[str] = []
         if offline and packages:
             self._connection.step = f"downloading {', '.join(packages)} for it"
             held = _downloads(packages, self._device)
             self._connection.step = f"carrying {', '.join(one.name for one in held)} along"
-            words, source = [self._carry(one) for one in held], ["--no-index"]
+            words = [self._carry(one) for one in held]
         self._connection.step = f"installing {', '.join(packages) or 'the runtime'}"
-        pip = f"{self._carry(pip_wheel())}/pip"
-        python = f"{self._folder}/{HOME}/bin/python3"
-        if words:
-            self._run(python, pip, "install", *PIP, *source, *words)
-        # Forced: its version may be the same where its content isn't.
-        self._run(python, pip, "install", *PIP, "--no-index", "--force-reinstall", self._carry(wheel))
+        options = [*PIP, *(["--no-index"] if offline or not packages else [])]
+        # The runtime's version may be the same where its content isn't.
+        options += [] if is_new else ["--force-reinstall"]
+        pip, python = f"{self._carry(pip_wheel())}/pip", f"{self._folder}/{HOME}/bin/python3"
+        self._run(python, pip, "install", *options, *words, self._carry(device_wheel()))
+        # An engine that can't be imported is the verb's to tell.
+        self._connection.run(python, "-c", WARM_UP, *engines, cwd=self._folder)
 
     def _carry(self, wheel: Wheel) -> str:
         name = f"files/{wheel.sha256[:16]}/{wheel.name}"

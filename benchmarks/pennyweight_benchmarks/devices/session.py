@@ -84,7 +84,6 @@ class Session:
         self._machine: JsonObject = {}
         self._engines: list[str] = []
         self._installed: list[str] = []
-        self._sent = 0
 
     def work(self) -> DeviceResult:
         """Do it all; a device that fails is a result that says so."""
@@ -133,7 +132,7 @@ class Session:
         """Have the device's own Python look at the device, with the runtime's eyes, out of the wheel."""
         wheel = device_wheel()
         name = f"files/{wheel.sha256[:16]}/{wheel.name}"
-        self._sent += send_bytes(self._connection, name, wheel.content)
+        send_bytes(self._connection, name, wheel.content)
         code, output, noise = self._connection.run(
             facts["executable"], "-c", READ_DEVICE, cwd=folder, environment={"PYTHONPATH": f"{folder}/{name}"}
         )
@@ -150,14 +149,12 @@ class Session:
             connection.step = f"bringing {path.name} over"
             content = path.read_bytes()
             name = f"files/{option}{path.suffix if path.suffix.isalnum() else ''}"
-            self._sent += send_bytes(connection, name, content)
+            send_bytes(connection, name, content)
             words.append(f"--{option}={folder}/{name}")
         words += [*job.words, "--json"]
         if job.bundle:
             connection.step = "bringing the bundle over"
-            name, sent = send_bundle(connection, job.bundle, job.with_evaluation)
-            self._sent += sent
-            words += ["--", f"{folder}/{name}"]
+            words += ["--", f"{folder}/{send_bundle(connection, job.bundle, job.with_evaluation)}"]
         return words
 
     def _judge(self, code: int, output: str, noise: str) -> DeviceResult:
@@ -181,7 +178,7 @@ class Session:
     def _result(
         self, outcome: str, reason: str, remedy: str, exit_code: int, result: JsonObject | None
     ) -> DeviceResult:
-        about = (self._machine, self._engines, self._installed, self._sent)
+        about = (self._machine, self._engines, self._installed, self._connection.sent_bytes)
         return DeviceResult(self._host, outcome, reason, remedy, exit_code, *about, result)
 
 

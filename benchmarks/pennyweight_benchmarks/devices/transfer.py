@@ -16,47 +16,45 @@ from .failures import DeviceError
 TRIES = 2
 
 
-def send_file(connection: Connection, name: str, file: IO[bytes], size: int, sha256: str) -> int:
-    """Bring a file's content under ``name`` in the device's folder; give the bytes that were sent."""
-    sent = 0
+def send_file(connection: Connection, name: str, file: IO[bytes], size: int, sha256: str) -> None:
+    """Bring a file's content under ``name`` in the device's folder; raise DeviceError when it arrives damaged."""
     for _ in range(TRIES):
         here = connection.ask("have", name=name, sha256=sha256)
         if here["whole"]:
-            return sent
+            return
         offset = here["bytes"] if here["bytes"] <= size else 0
         file.seek(offset)
         while piece := file.read(HASHED_BYTES):
             connection.ask("append", piece, name=name, offset=offset)
             offset += len(piece)
-            sent += len(piece)
         if size == 0:
             connection.ask("append", name=name, offset=0)
         if connection.ask("seal", name=name, sha256=sha256)["right"]:
-            return sent
+            return
     raise DeviceError("fault", f"{name} arrives damaged", "check the device's memory card and memory")
 
 
-def send_bytes(connection: Connection, name: str, content: bytes) -> int:
-    """Bring bytes under ``name`` in the device's folder; give the bytes that were sent."""
-    return send_file(connection, name, io.BytesIO(content), len(content), hashlib.sha256(content).hexdigest())
+def send_bytes(connection: Connection, name: str, content: bytes) -> None:
+    """Bring bytes under ``name`` in the device's folder."""
+    send_file(connection, name, io.BytesIO(content), len(content), hashlib.sha256(content).hexdigest())
 
 
-def send_bundle(connection: Connection, bundle: Bundle, with_evaluation: bool) -> tuple[str, int]:
-    """Bring a bundle to the device; give its name in the folder there, and the bytes that were sent.
+def send_bundle(connection: Connection, bundle: Bundle, with_evaluation: bool) -> str:
+    """Bring a bundle to the device; give its name in the folder there.
 
     It travels file by file under its manifest's hash, so its own name never leaves the workstation. The manifest
     goes last: a bundle that is only half there is none.
     """
     name = f"bundles/{hashlib.sha256(bundle.manifest_bytes).hexdigest()[:16]}"
-    sent = 0
     for file in sent_files(bundle, with_evaluation):
         record = bundle.manifest.files[file]
         with bundle.open(file) as content:
-            sent += send_file(connection, f"{name}/{file}", content, record.size, record.sha256)
+            send_file(connection, f"{name}/{file}", content, record.size, record.sha256)
     signature = bundle.signature()
     if signature is not None:
-        sent += send_bytes(connection, f"{name}/{SIGNATURE_NAME}", signature)
-    return name, sent + send_bytes(connection, f"{name}/{MANIFEST_NAME}", bundle.manifest_bytes)
+        send_bytes(connection, f"{name}/{SIGNATURE_NAME}", signature)
+    send_bytes(connection, f"{name}/{MANIFEST_NAME}", bundle.manifest_bytes)
+    return name
 
 
 def sent_files(bundle: Bundle, with_evaluation: bool) -> Sequence[str]:
