@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shlex
 import shutil
@@ -138,7 +137,7 @@ class Connection:
         with contextlib.suppress(OSError, ValueError):
             assert self._ssh.stdin is not None
             # Not through the buffer, which a writer that waits for the device may hold.
-            os.close(self._ssh.stdin.fileno())
+            self._ssh.stdin.raw.close()  # type: ignore[attr-defined]
         killer = threading.Timer(CLEANING_SECONDS, self._ssh.kill)
         killer.daemon = True
         killer.start()

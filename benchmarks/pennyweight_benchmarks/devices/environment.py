@@ -26,6 +26,7 @@ REQUIREMENTS = {
     # Its wheel dies of SIGILL on a Raspberry Pi 4.
     "onnxruntime": ("onnxruntime!=1.21.0",),
 }
+ARMHF_REMEDY = "`sudo apt install python3-numpy` on it, or Raspberry Pi OS, whose pip knows piwheels"
 # Without an engine to fetch: pip, the runtime, the environment itself.
 SMALL_MB = 8
 PIP = (
@@ -151,7 +152,10 @@ class Environment:
     def _run(self, *words: str) -> None:
         code, _, noise = self._connection.run(*words, cwd=self._folder)
         if code:
-            raise program_failure(self._connection.step, code, noise)
+            failure = program_failure(self._connection.step, code, noise)
+            if failure.kind == "no wheel" and self._device.userland == "armhf":
+                raise DeviceError(failure.kind, failure.reason, ARMHF_REMEDY)
+            raise failure
 
 
 def _downloads(packages: Sequence[str], device: Device) -> list[Wheel]:

@@ -16,7 +16,7 @@ from .connection import Connection, patience
 from .environment import Environment, engines_wanted
 from .failures import MEMORY, REMEDIES, DeviceError, program_failure
 from .job import Job
-from .transfer import send_bundle, send_bytes, sent_files
+from .transfer import missing_mb, send_bundle, send_bytes
 from .wheels import device_wheel
 
 JsonObject = dict[str, Any]
@@ -43,7 +43,8 @@ class DeviceResult(NamedTuple):
     """What became of one device. ``result`` is the verb's own JSON, None where there is none.
 
     ``outcome`` is "ok", "check failed", "inconclusive", "wrong use" or a kind of failure; ``exit_code`` is the verb's,
-    and 1 for a device that gave no result. ``machine`` is as in a bench's JSON; empty where it couldn't be read.
+    and 1 for a device that gave no result. ``machine`` is as in a bench's JSON and ``device`` as in the doctor's, both
+    empty where they couldn't be read; ``there`` are the engines and numpy that its own Python had already.
     """
 
     host: str
@@ -52,6 +53,8 @@ class DeviceResult(NamedTuple):
     remedy: str
     exit_code: int
     machine: JsonObject
+    device: JsonObject
+    there: list[str]
     engines: list[str]
     installed: list[str]
     sent_bytes: int
@@ -82,6 +85,8 @@ class Session:
         self._say = say
         self._connection = Connection(host, settings.config, settings.python)
         self._machine: JsonObject = {}
+        self._device: JsonObject = {}
+        self._there: list[str] = []
         self._engines: list[str] = []
         self._installed: list[str] = []
 
@@ -114,7 +119,7 @@ class Session:
         folder = connection.ask("open", keep=self._settings.keep)["folder"]
         device = self._read_device(facts, folder)
         self._engines = engines_wanted(self._settings.engines, device, facts["installed"])
-        bundle_mb = _bundle_mb(job) if job.bundle else 0.0
+        bundle_mb = missing_mb(connection, job.bundle, job.with_evaluation) if job.bundle else 0.0
         environment = Environment(connection, folder, facts, device)
         self._say(f"{self._host}: {_describe(self._machine, device)}; preparing {', '.join(self._engines)}")
         self._installed = environment.make(self._engines, self._settings.offline, bundle_mb)
@@ -138,8 +143,9 @@ class Session:
         )
         if code:
             raise program_failure(self._connection.step, code, noise)
-        fields, self._machine = json.loads(output)
-        return Device(**{**fields, "python": tuple(fields["python"])})
+        self._device, self._machine = json.loads(output)
+        self._there = facts["installed"]
+        return Device(**{**self._device, "python": tuple(self._device["python"])})
 
     def _words(self, folder: str) -> list[str]:
         """Bring bundle and files over; give the verb's words there."""
@@ -167,7 +173,7 @@ class Session:
             raise program_failure(self._connection.step, code, noise)
         if result is not None:
             # Extra fields, by which a file of one device says where it is from; readers of results pass over them.
-            result["on"] = {"host": self._host, "machine": self._machine}
+            result["on"] = {"host": self._host, "machine": self._machine, "device": self._device}
             if self._job.verb == "parity":
                 result["environment"] = self._machine
         reason = said[-1] if said else _failed_rows(result)
@@ -178,13 +184,8 @@ class Session:
     def _result(
         self, outcome: str, reason: str, remedy: str, exit_code: int, result: JsonObject | None
     ) -> DeviceResult:
-        about = (self._machine, self._engines, self._installed, self._connection.sent_bytes)
+        about = (self._machine, self._device, self._there, self._engines, self._installed, self._connection.sent_bytes)
         return DeviceResult(self._host, outcome, reason, remedy, exit_code, *about, result)
-
-
-def _bundle_mb(job: Job) -> float:
-    assert job.bundle is not None
-    return sum(job.bundle.manifest.files[name].size for name in sent_files(job.bundle, job.with_evaluation)) / 2**20
 
 
 def _describe(machine: JsonObject, device: Device) -> str:

@@ -33,6 +33,12 @@ def devices_text(verb: str, results: Sequence[DeviceResult]) -> str:
         for one in results
         for taint in (one.result or {}).get("taints", ())
     ]
+    lines += [
+        f"{one.host}: {finding['kind']}: {finding['text']}"
+        for one in results
+        for finding in (one.result or {}).get("findings", ())
+        if finding["kind"] != "harmless"
+    ]
     return "\n".join(lines)
 
 
@@ -40,7 +46,7 @@ def _device_cells(result: DeviceResult) -> list[str]:
     machine = result.machine
     if machine:
         board = machine["board"] if machine["board"] != UNKNOWN else machine["cpu"]
-        text = f"{board}, {machine['architecture']}, {machine['memory_mb']} MB"
+        text = f"{board}, {result.device['userland']}, {machine['memory_mb']} MB"
         text += f", EMULATED ({result.emulation})" if result.emulation else ""
     else:
         text = ""

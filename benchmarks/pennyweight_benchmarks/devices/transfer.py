@@ -39,13 +39,24 @@ def send_bytes(connection: Connection, name: str, content: bytes) -> None:
     send_file(connection, name, io.BytesIO(content), len(content), hashlib.sha256(content).hexdigest())
 
 
+def bundle_name(bundle: Bundle) -> str:
+    """Give a bundle's name in a device's folder: its manifest's hash, so its own name never leaves the workstation."""
+    return f"bundles/{hashlib.sha256(bundle.manifest_bytes).hexdigest()[:16]}"
+
+
+def missing_mb(connection: Connection, bundle: Bundle, with_evaluation: bool) -> float:
+    """Give how much space a bundle still needs on a device, in 2**20 bytes."""
+    if connection.ask("read", name=f"{bundle_name(bundle)}/{MANIFEST_NAME}")["text"] is not None:
+        return 0.0
+    return sum(bundle.manifest.files[name].size for name in sent_files(bundle, with_evaluation)) / 2**20
+
+
 def send_bundle(connection: Connection, bundle: Bundle, with_evaluation: bool) -> str:
     """Bring a bundle to the device; give its name in the folder there.
 
-    It travels file by file under its manifest's hash, so its own name never leaves the workstation. The manifest
-    goes last: a bundle that is only half there is none.
+    It travels file by file, and the manifest goes last: a bundle that is only half there is none.
     """
-    name = f"bundles/{hashlib.sha256(bundle.manifest_bytes).hexdigest()[:16]}"
+    name = bundle_name(bundle)
     for file in sent_files(bundle, with_evaluation):
         record = bundle.manifest.files[file]
         with bundle.open(file) as content:
