@@ -74,11 +74,13 @@ def add_device_arguments(parser: argparse.ArgumentParser, verb: Any) -> None:
 
 def run_on_devices(verb: str, args: argparse.Namespace) -> int:
     """Do a verb on every host of --on; print one table; give the worst exit code: 1, then 2, then 3, then 0."""
+    from pennyweight.engines import engine_kind
+
     from .connection import check_host, ssh_program
     from .fleet import work_on
     from .job import make_job
-    from .session import Settings, known_engines
-    from .table import devices_text
+    from .session import Settings
+    from .table import devices_text, plain
 
     hosts = [check_host(host) for host in args.on]
     if len(set(hosts)) < len(hosts):
@@ -88,13 +90,11 @@ def run_on_devices(verb: str, args: argparse.Namespace) -> int:
         raise UsageError(f"--ssh-config {args.ssh_config}: no such file")
     engine = getattr(args, "engine", None)
     engines = args.device_engine or ([engine] if engine else [])
-    if known_engines(engines):
-        from pennyweight.engines import engine_kind
-
-        engine_kind(known_engines(engines)[0])
+    for name in engines if engines != ["all"] else ():
+        engine_kind(name)
     job = make_job(verb, args)
     settings = Settings(args.ssh_config, args.device_python, engines, args.offline, args.keep, _seconds(args.timeout))
-    results = work_on(hosts, job, settings, lambda text: notice(args, text))
+    results = work_on(hosts, job, settings, lambda text: notice(args, plain(text)))
     if args.results:
         _write_results(Path(args.results), verb, results)
         notice(args, f"wrote {args.results}")

@@ -39,6 +39,8 @@ PIP = (
     "--no-compile",
     "-q",
 )
+# A script's first line can't name every folder; and a stray numpy.py in the home mustn't be ours, as with -m.
+COMMAND = "import sys; sys.path[0] or sys.path.pop(0); from pennyweight.cli import run; run()"
 # Compiled here is what is used, which is a tenth of what there is, so that no first call is timed with it.
 WARM_UP = (
     "import compileall, os, sys, numpy, pennyweight; from pennyweight.engines import engine_version; "
@@ -88,14 +90,14 @@ def packages_for(engines: Sequence[str], installed: Sequence[str]) -> list[str]:
 
 
 class Environment:
-    """A device's environment; ``command`` is where it has the command ``pennyweight``."""
+    """A device's environment; ``command`` are the words that run ``pennyweight`` there."""
 
     def __init__(self, connection: Connection, folder: str, facts: JsonObject, device: Device) -> None:
         self._connection = connection
         self._folder = folder
         self._facts = facts
         self._device = device
-        self.command = f"{folder}/{HOME}/bin/pennyweight"
+        self.command = (f"{folder}/{HOME}/bin/python3", "-c", COMMAND)
 
     def make(self, engines: Sequence[str], offline: bool, bundle_mb: float) -> list[str]:
         """Make it, or add what it lacks; give what was installed. Raises DeviceError."""

@@ -13,7 +13,7 @@ REMEDIES = {
     "changed host key": "if the device was set up anew, `ssh-keygen -R` its name, then `ssh {host}` once; else beware",
     "key refused": "`ssh-copy-id {host}` gives it your public key; the agent must hold the key (`ssh-add`)",
     "ssh failed": "try `ssh {host}`",
-    "no Python": "install Python 3.9 or later on it (`sudo apt install python3`), or name one with --python",
+    "no Python": "install Python 3.9 or later on it (`sudo apt install python3`), or name one with --device-python",
     "connection lost": "it may have rebooted (power supply?) or the network broke; run again",
     "slow": "give it longer with --timeout, or see on it what takes so long",
     "full": "free some space on it, `df -h` shows where",

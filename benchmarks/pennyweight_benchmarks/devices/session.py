@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from pennyweight.doctor import Device
-from pennyweight.engines import ENGINES
 from pennyweight.errors import PennyweightError
 from pennyweight.machine import UNKNOWN
 
@@ -127,7 +126,7 @@ class Session:
         connection.step = f"running {job.verb}"
         self._say(f"{self._host}: running {job.verb}")
         # In the home folder, so that a relative path means what it does for scp.
-        code, output, noise = connection.run(environment.command, *words, cwd=facts["home"])
+        code, output, noise = connection.run(*environment.command, *words, cwd=facts["home"])
         result = self._judge(code, output, noise)
         connection.step = "cleaning up"
         connection.ask("finish")
@@ -166,7 +165,7 @@ class Session:
     def _judge(self, code: int, output: str, noise: str) -> DeviceResult:
         said = [line.removeprefix("pennyweight: ") for line in noise.splitlines() if line.startswith("pennyweight: ")]
         try:
-            result: JsonObject | None = json.loads(output)
+            result: JsonObject | None = json.loads(output, parse_constant=_refuse)
         except ValueError:
             result = None
         if result is None and (code not in OUTCOMES or not said):
@@ -205,6 +204,5 @@ def _failed_rows(result: JsonObject | None) -> str:
     return f"{len(bad)} of {len(rows)} rows: {first}: {bad[0].get('reason', '')}"
 
 
-def known_engines(names: list[str]) -> list[str]:
-    """Give the names that are neither an engine nor "all"."""
-    return [name for name in names if name not in ENGINES and names != ["all"]]
+def _refuse(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")

@@ -39,7 +39,12 @@ def devices_text(verb: str, results: Sequence[DeviceResult]) -> str:
         for finding in (one.result or {}).get("findings", ())
         if finding["kind"] != "harmless"
     ]
-    return "\n".join(lines)
+    return plain("\n".join(lines))
+
+
+def plain(text: str) -> str:
+    """Keep what devices say from steering the terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else "?" for one in text)
 
 
 def _device_cells(result: DeviceResult) -> list[str]:

@@ -19,6 +19,7 @@ from pennyweight.doctor import Device
 from pennyweight_benchmarks.devices import agent as agent_module
 from pennyweight_benchmarks.devices.environment import engines_wanted, packages_for
 from pennyweight_benchmarks.devices.failures import DeviceError, connection_failure
+from pennyweight_benchmarks.devices.table import plain
 from pennyweight_benchmarks.devices.wheels import device_wheel, pip_wheel, platforms
 
 ROOT = Path(__file__).parents[3]
@@ -224,3 +225,7 @@ def test_what_ssh_says(code: int, said: str, started: bool, kind: str) -> None:
     failure = connection_failure(code, said, "running bench", started)
     assert failure.kind == kind
     assert "{" not in failure.remedy("pi")
+
+
+def test_what_a_device_says_cannot_steer_the_terminal() -> None:
+    assert plain("a\x1b[2Jb\nc\r") == "a?[2Jb\nc?"

@@ -20,6 +20,9 @@ from support import FIXTURE, one_line
 
 from .conftest import Workstation
 
+# What Python 3.7 does with the line that is given to it.
+TOO_OLD = '#!/bin/sh\ntest "$1" = -V && echo Python 3.7.3 && exit 0\nexit 93\n'
+
 
 def failing(workstation: Workstation, *words: str | Path, outcome: str) -> dict[str, Any]:
     """Run on the device "bad" alone; hold it to its outcome, and give its row."""
@@ -71,8 +74,7 @@ def test_a_python_that_is_too_old(workstation: Workstation, network: Network, tm
     if old:
         prelude = f"PATH={old[-1].parent}"
     else:
-        # What Python 3.7 does with the line that is given to it.
-        (tmp_path / "python3").write_text('#!/bin/sh\ntest "$1" = -V && echo Python 3.7.3 && exit 0\nexit 93\n')
+        (tmp_path / "python3").write_text(TOO_OLD)
         (tmp_path / "python3").chmod(0o755)
         prelude = f"PATH={tmp_path}"
     network.device("bad").start(prelude=prelude)
@@ -119,7 +121,9 @@ def test_a_program_that_the_kernel_kills(workstation: Workstation, network: Netw
     bad = network.device("bad", prepared).start()
     command = running(workstation, "bad")
     # The verb is the agent's child, and leads a group of its own; the kernel takes the largest.
-    programs = [number for number in bad.processes() if b"bin/pennyweight" in cmdline(number)]
+    programs = [
+        number for number in bad.processes() if b"pennyweight.cli" in cmdline(number) and b"bench" in cmdline(number)
+    ]
     os.kill(programs[0], signal.SIGKILL)
     [row] = finished(command, 1)
     assert row["outcome"] == "out of memory"
@@ -237,6 +241,15 @@ def test_all_of_them_in_one_table(workstation: Workstation, network: Network, pr
     full = network.device("full")
     full.start(before=f"mount -t tmpfs -o size=1m tmpfs '{full.home}'", mounts=True)
     network.device("tiny").start(prelude="ulimit -v 20000")
+    changed = network.device("changed", known=False)
+    with network.known_hosts.open("a") as file:
+        file.write(f"[127.0.0.1]:{changed.port} {' '.join(full.key.with_suffix('.pub').read_text().split()[:2])}\n")
+    changed.start()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "python3").write_text(TOO_OLD)
+    (tmp_path / "old" / "python3").chmod(0o755)
+    network.device("old").start(prelude=f"PATH={tmp_path / 'old'}")
+    network.device("poor").start(prelude="export PIP_NO_INDEX=1 PIP_FIND_LINKS=")
     network.device("slow").start(prelude="sleep 60")
     network.device("flaky").start(prelude="(sleep 3; kill -9 $PPID) & ")
     wanted = {
@@ -247,6 +260,9 @@ def test_all_of_them_in_one_table(workstation: Workstation, network: Network, pr
         "bare": "no Python",
         "full": "full",
         "tiny": "out of memory",
+        "changed": "changed host key",
+        "old": "no Python",
+        "poor": "no wheel",
         "slow": "slow",
         "flaky": "connection lost",
     }

@@ -72,6 +72,7 @@ def test_bundles_and_folders_of_any_name(
 def test_a_home_of_any_name(workstation: Workstation, network: Network, tmp_path: Path) -> None:
     home = tmp_path / "a home's $(touch pwned) größe"
     network.device("one", home).start()
+    (home / "numpy.py").write_text("raise SystemExit('a stray file of the user')")
     [row] = workstation.rows(["one"], "verify")
     assert row["outcome"] == "ok", row
     assert not list(tmp_path.rglob("pwned"))
