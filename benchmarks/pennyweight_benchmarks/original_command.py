@@ -9,7 +9,7 @@ from pennyweight.bundle import open_bundle
 from pennyweight.commands import bench
 from pennyweight.output import notice
 
-from .devices.command import add_device_arguments, run_on_devices
+from .devices.command import add_device_arguments, is_for_devices, run_on_devices
 from .original import measure_original
 
 HELP = bench.HELP
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 when a worker failed, or when the model isn't the bundle's original."""
-    if args.on:
+    if is_for_devices(args):
         bench.plan_from(args)
         return run_on_devices("bench", args)
     if not args.original:

@@ -114,6 +114,9 @@ class Agent:
             os.close(descriptor)
             self._folder.mkdir(mode=0o700, exist_ok=True)
         self._lock, self._keep = descriptor, request["keep"]
+        # The folders above that an earlier session made, and kept, are ours to remove too.
+        self._made = [*map(Path, json.loads(os.read(descriptor, BLOCK) or b"[]")), *self._made]
+        os.pwrite(descriptor, json.dumps(list(map(str, self._made))).encode(), 0)
         (self._folder / "tmp").mkdir(exist_ok=True)
         return {"folder": str(self._folder)}
 

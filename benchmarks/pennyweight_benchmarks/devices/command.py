@@ -15,6 +15,8 @@ from pennyweight.output import emit, notice, write_atomically
 
 FORMAT = "pennyweight-devices"
 VERSION = 1
+DEVICE_OPTIONS = ("keep", "offline", "device_engine", "device_python", "timeout", "results", "ssh_config")
+TIMEOUT = "1h"
 JsonObject = dict[str, Any]
 
 
@@ -32,7 +34,7 @@ class DeviceVerb:
 
     def run(self, args: argparse.Namespace) -> int:
         """Give the verb's exit code; with --on the worst over the devices."""
-        code: int = run_on_devices(self._name, args) if args.on else self._here.run(args)
+        code: int = run_on_devices(self._name, args) if is_for_devices(args) else self._here.run(args)
         return code
 
 
@@ -66,10 +68,18 @@ def add_device_arguments(parser: argparse.ArgumentParser, verb: Any) -> None:
     )
     group.add_argument("--device-python", metavar="NAME", help="its Python (default python3, else a later one)")
     group.add_argument(
-        "--timeout", default="1h", metavar="TIME", help="what one device may take at most, such as 90s (default 1h)"
+        "--timeout", metavar="TIME", help=f"what one device may take at most, such as 90s (default {TIMEOUT})"
     )
     group.add_argument("--results", metavar="DIR", help="write each device's result there, as HOST-VERB.json")
     group.add_argument("--ssh-config", metavar="FILE", help="for ssh -F, instead of your own configuration")
+
+
+def is_for_devices(args: argparse.Namespace) -> bool:
+    """Whether the work is for other machines; raise UsageError for an option that says nothing without --on."""
+    idle = [name for name in DEVICE_OPTIONS if getattr(args, name)]
+    if idle and not args.on:
+        raise UsageError(f"--{idle[0].replace('_', '-')} says how to work on other machines; name one with --on")
+    return bool(args.on)
 
 
 def run_on_devices(verb: str, args: argparse.Namespace) -> int:
@@ -93,7 +103,9 @@ def run_on_devices(verb: str, args: argparse.Namespace) -> int:
     for name in engines if engines != ["all"] else ():
         engine_kind(name)
     job = make_job(verb, args)
-    settings = Settings(args.ssh_config, args.device_python, engines, args.offline, args.keep, _seconds(args.timeout))
+    settings = Settings(
+        args.ssh_config, args.device_python, engines, args.offline, args.keep, _seconds(args.timeout or TIMEOUT)
+    )
     results = work_on(hosts, job, settings, lambda text: notice(args, plain(text)))
     if args.results:
         _write_results(Path(args.results), verb, results)

@@ -75,7 +75,7 @@ def connection_failure(code: int | None, said: str, step: str, started: bool) ->
         return DeviceError("fault", f"while {step}: its Python ended with code {code}{f' ({last})' if last else ''}")
     if code == NO_PYTHON and not MEMORY.search(said):
         versions = [line.removeprefix("found ") for line in lines if line.startswith("found ")]
-        return DeviceError("no Python", f"only {', '.join(versions)}" if versions else "no python3 there")
+        return DeviceError("no Python", f"only {', '.join(versions)}" if versions else "none found there")
     if found("IDENTIFICATION HAS CHANGED"):
         return DeviceError("changed host key", "its host key isn't the one in your known hosts")
     if found("Host key verification failed"):

@@ -12,7 +12,7 @@ from pennyweight.errors import CheckFailedError, IntegrityError, UsageError
 
 # Arguments that name a file here, which has to travel.
 FILES = ("trust", "data")
-HERE_ONLY = ("original", "instructions")
+HERE_ONLY = ("original", "instructions", "target")
 
 
 class Job(NamedTuple):

@@ -20,7 +20,7 @@ from pennyweight_benchmarks.devices import agent as agent_module
 from pennyweight_benchmarks.devices.environment import engines_wanted, packages_for
 from pennyweight_benchmarks.devices.failures import DeviceError, connection_failure
 from pennyweight_benchmarks.devices.table import plain
-from pennyweight_benchmarks.devices.wheels import device_wheel, pip_wheel, platforms
+from pennyweight_benchmarks.devices.wheels import device_wheel, platforms
 
 ROOT = Path(__file__).parents[3]
 CONTENT = os.urandom(300_000)
@@ -107,6 +107,17 @@ def test_the_end_of_the_connection_stops_what_runs(client: Client, keep: bool) -
     assert client.folder.parent.exists() == keep
 
 
+def test_what_an_earlier_session_kept_is_removed_whole(client: Client, tmp_path: Path) -> None:
+    client.ask("open", keep=True)
+    client.end()
+    assert client.folder.exists()
+    again = Client(tmp_path)
+    again.ask("open", keep=False)
+    assert again.ask("finish")["ok"] == {"kept": False}
+    again.end()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_sessions_on_one_device(client: Client, tmp_path: Path) -> None:
     client.ask("open", keep=False)
     other = Client(tmp_path)
@@ -142,12 +153,6 @@ def test_the_wheel_is_the_one_that_is_built(tmp_path: Path) -> None:
 
     assert held(ours) == held(built)
     assert device_wheel().content == device_wheel.__wrapped__().content
-
-
-def test_the_pip_that_travels_runs_from_its_file(tmp_path: Path) -> None:
-    (tmp_path / pip_wheel().name).write_bytes(pip_wheel().content)
-    words = [sys.executable, str(tmp_path / pip_wheel().name / "pip"), "--version"]
-    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.startswith("pip ")
 
 
 def device(**more: Any) -> Device:

@@ -66,7 +66,7 @@ def test_a_key_that_is_refused(workstation: Workstation, network: Network, tmp_p
 
 def test_no_python(workstation: Workstation, network: Network, tmp_path: Path) -> None:
     network.device("bad").start(prelude=f"PATH={tmp_path}")
-    assert failing(workstation, outcome="no Python")["reason"] == "no python3 there"
+    assert failing(workstation, outcome="no Python")["reason"] == "none found there"
 
 
 def test_a_python_that_is_too_old(workstation: Workstation, network: Network, tmp_path: Path) -> None:

@@ -241,6 +241,8 @@ def test_wrong_use_troubles_no_device(tmp_path: Path, capsys: pytest.CaptureFixt
     (damaged / "int8.tflite").write_bytes(b"other")
     cases = [
         (["a", "a"], "verify", (), FIXTURE, 2, "names a host twice"),
+        ([], "verify", ("--keep",), FIXTURE, 2, "name one with --on"),
+        ([], "bench", ("--timeout", "9s"), FIXTURE, 2, "name one with --on"),
         (["a"], "verify", ("--timeout", "soon"), FIXTURE, 2, "--timeout 'soon'"),
         (["a"], "verify", ("--device-engine", "tensorrt"), FIXTURE, 2, "no engine 'tensorrt'"),
         (["a"], "verify", ("--artifact", "none.tflite"), FIXTURE, 2, "none.tflite"),
