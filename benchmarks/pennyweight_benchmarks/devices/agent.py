@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import threading
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -91,7 +92,7 @@ class Agent:
             "boot_id": _text("/proc/sys/kernel/random/boot_id"),
             "machine_id": _text("/etc/machine-id"),
             "free_mb": shutil.disk_usage(place).free // 2**20,
-            "installed": [name for name, library in LIBRARIES.items() if find_spec(library)],
+            "installed": {name: _version(name) for name, library in LIBRARIES.items() if find_spec(library)},
         }
 
     def do_open(self, request: JsonObject, payload: bytes) -> JsonObject:
@@ -225,6 +226,13 @@ def _sha256(place: Path) -> str:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def _text(path: str) -> str:

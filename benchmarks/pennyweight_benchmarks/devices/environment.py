@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,10 @@ _DOWNLOADS: dict[tuple[Any, ...], list[Wheel]] = {}
 _DOWNLOADING = threading.Lock()
 
 
-def engines_wanted(asked: Sequence[str], device: Device, installed: Sequence[str]) -> list[str]:
+def engines_wanted(asked: Sequence[str], device: Device, installed: Mapping[str, str]) -> list[str]:
     """Give the engines that a device gets: those asked for, else the doctor's choice; raise DeviceError for none.
 
-    ``installed`` are those that its own Python has, which need no wheel.
+    ``installed`` are the versions of those that its own Python has, which need no wheel.
     """
     if list(asked) == ["all"]:
         names = [name for name in ENGINES if name in installed or not obstacle(name, device)]
@@ -80,11 +80,13 @@ def engines_wanted(asked: Sequence[str], device: Device, installed: Sequence[str
     return names
 
 
-def packages_for(engines: Sequence[str], installed: Sequence[str]) -> list[str]:
+def packages_for(engines: Sequence[str], installed: Mapping[str, str]) -> list[str]:
     """Give what pip has to install for some engines, besides what the device's own Python has."""
     missing = [name for name in engines if name not in installed]
     packages = dict.fromkeys(package for name in missing for package in REQUIREMENTS[name])
-    if not any(package.startswith("numpy") for package in packages) and "numpy" not in installed:
+    if installed.get("numpy", "").startswith("1."):
+        packages.pop("numpy<2", None)
+    elif "numpy<2" not in packages and "numpy" not in installed:
         packages["numpy"] = None
     return list(packages)
 
@@ -103,7 +105,7 @@ class Environment:
         """Make it, or add what it lacks; give what was installed. Raises DeviceError."""
         # A wheel for this system's own engine or numpy would only hide it.
         is_shared = self._device.userland == "armhf" or any(name in self._facts["installed"] for name in engines)
-        installed = self._facts["installed"] if is_shared else []
+        installed = self._facts["installed"] if is_shared else {}
         base = {"python": [self._facts["executable"], self._facts["python"]], "shared": is_shared}
         state = json.loads(self._connection.ask("read", name=STATE)["text"] or "{}")
         if state.get("base") != base:

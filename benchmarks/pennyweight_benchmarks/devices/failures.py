@@ -39,6 +39,7 @@ INDEX = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeout|Max retries|Connection (?:refused|broken)|"
     r"Failed to establish|Read timed out|ProxyError|SSLError|ReadTimeoutError|HTTP error"
 )
+UNFIT = re.compile(r"(\S+\.whl) is not a supported wheel")
 MISSING = re.compile(r"No matching distribution found for (\S+)")
 
 
@@ -102,6 +103,8 @@ def program_failure(step: str, code: int, noise: str) -> DeviceError:
         return DeviceError("full", f"while {step}: {_sentence(noise, found)}")
     if found := MEMORY.search(noise):
         return DeviceError("out of memory", f"while {step}: {_sentence(noise, found)}")
+    if unfit := UNFIT.search(noise):
+        return DeviceError("no wheel", f"{unfit[1]}: pip there says that it isn't for its platform")
     missing = MISSING.search(noise)
     if missing and INDEX.search(noise):
         return DeviceError("no package index", f"while {step}: pip can't reach its package index")

@@ -43,7 +43,7 @@ class DeviceResult(NamedTuple):
 
     ``outcome`` is "ok", "check failed", "inconclusive", "wrong use" or a kind of failure; ``exit_code`` is the verb's,
     and 1 for a device that gave no result. ``machine`` is as in a bench's JSON and ``device`` as in the doctor's, both
-    empty where they couldn't be read; ``there`` are the engines and numpy that its own Python had already.
+    empty where they couldn't be read; ``there`` are the versions of numpy and engines that its own Python had.
     """
 
     host: str
@@ -53,7 +53,7 @@ class DeviceResult(NamedTuple):
     exit_code: int
     machine: JsonObject
     device: JsonObject
-    there: list[str]
+    there: dict[str, str]
     engines: list[str]
     installed: list[str]
     sent_bytes: int
@@ -85,7 +85,7 @@ class Session:
         self._connection = Connection(host, settings.config, settings.python)
         self._machine: JsonObject = {}
         self._device: JsonObject = {}
-        self._there: list[str] = []
+        self._there: dict[str, str] = {}
         self._engines: list[str] = []
         self._installed: list[str] = []
 

@@ -18,7 +18,7 @@ import pytest
 from pennyweight.doctor import Device
 from pennyweight_benchmarks.devices import agent as agent_module
 from pennyweight_benchmarks.devices.environment import engines_wanted, packages_for
-from pennyweight_benchmarks.devices.failures import DeviceError, connection_failure
+from pennyweight_benchmarks.devices.failures import DeviceError, connection_failure, program_failure
 from pennyweight_benchmarks.devices.table import plain
 from pennyweight_benchmarks.devices.wheels import device_wheel, platforms
 
@@ -176,16 +176,20 @@ def device(**more: Any) -> Device:
 
 
 def test_engines_and_packages() -> None:
-    def plan(*asked: str, installed: tuple[str, ...] = (), **more: Any) -> list[str]:
-        return packages_for(engines_wanted(asked, device(**more), installed), installed)
+    def plan(*asked: str, installed: dict[str, str] | None = None, **more: Any) -> list[str]:
+        return packages_for(engines_wanted(asked, device(**more), installed or {}), installed or {})
 
     assert plan() == ["ai-edge-litert", "numpy"]
     assert plan("tflite-runtime") == ["tflite-runtime", "numpy<2"]
     assert plan("all") == ["ai-edge-litert", "tflite-runtime", "numpy<2", "onnxruntime!=1.21.0"]
     assert plan("all", python=(3, 13)) == ["ai-edge-litert", "onnxruntime!=1.21.0", "numpy"]
     assert plan(userland="armhf") == ["tflite-runtime", "numpy<2"]
-    assert plan(userland="armhf", installed=("numpy", "tflite-runtime")) == []
-    assert plan(userland="armhf", debian=13, python=(3, 13), installed=("numpy", "onnxruntime")) == []
+    assert plan(userland="armhf", installed={"numpy": "1.24.2", "tflite-runtime": "2.14.0"}) == []
+    assert plan(userland="armhf", installed={"numpy": "1.24.2"}) == ["tflite-runtime"]
+    assert plan(userland="armhf", installed={"numpy": "2.0.0"}) == ["tflite-runtime", "numpy<2"]
+    assert (
+        plan(userland="armhf", debian=13, python=(3, 13), installed={"numpy": "2.2.4", "onnxruntime": "1.21.0"}) == []
+    )
     with pytest.raises(DeviceError, match="only Debian has it") as caught:
         plan(userland="armhf", debian=13, python=(3, 13))
     assert "apt install python3-onnxruntime" in caught.value.remedy("pi")
@@ -234,3 +238,19 @@ def test_what_ssh_says(code: int, said: str, started: bool, kind: str) -> None:
 
 def test_what_a_device_says_cannot_steer_the_terminal() -> None:
     assert plain("a\x1b[2Jb\nc\r") == "a?[2Jb\nc?"
+
+
+@pytest.mark.parametrize(
+    ("code", "noise", "kind"),
+    [
+        (-9, "", "out of memory"),
+        (1, "OSError: [Errno 28] No space left on device", "full"),
+        (1, "terminate called after throwing an instance of 'std::bad_alloc'", "out of memory"),
+        (1, "ERROR: No matching distribution found for ai-edge-litert", "no wheel"),
+        (1, "ERROR: a-1-cp311-cp311-manylinux_2_34_armv7l.whl is not a supported wheel on this platform.", "no wheel"),
+        (1, "WARNING: Retrying: NewConnectionError\nERROR: No matching distribution found for x", "no package index"),
+        (1, "ERROR: something else", "fault"),
+    ],
+)
+def test_what_programs_say(code: int, noise: str, kind: str) -> None:
+    assert program_failure("installing", code, noise).kind == kind
