@@ -38,6 +38,7 @@ class DeviceVerb:
         return code
 
 
+# The entry points' names. A verb is imported when it is used: the doctor has to work without numpy.
 def __getattr__(name: str) -> DeviceVerb:
     if name not in ("parity", "verify", "doctor", "install"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

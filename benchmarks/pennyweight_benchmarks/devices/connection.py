@@ -152,6 +152,9 @@ class Connection:
         except subprocess.TimeoutExpired:
             self._ssh.kill()
             self._ssh.wait()
+        self._listener.join(1)
+        assert self._ssh.stdout is not None
+        self._ssh.stdout.close()
 
     def _send(self, content: bytes) -> None:
         assert self._ssh.stdin is not None
@@ -170,13 +173,13 @@ class Connection:
 
     def _ended(self) -> DeviceError:
         self.close()
-        self._listener.join(1)
         return self._stopped or connection_failure(self._ssh.returncode, self._said, self.step, self._started)
 
     def _listen(self) -> None:
         assert self._ssh.stderr is not None
-        for line in self._ssh.stderr:
-            self._said = (self._said + line.decode(errors="replace"))[-KEPT_WORDS:]
+        with self._ssh.stderr as said:
+            for line in said:
+                self._said = (self._said + line.decode(errors="replace"))[-KEPT_WORDS:]
 
 
 def start_line(size: int, python: str | None = None) -> str:

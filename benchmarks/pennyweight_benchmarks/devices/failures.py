@@ -54,7 +54,7 @@ class DeviceError(Exception):
 
     def remedy(self, host: str) -> str:
         """Say what to do about it."""
-        return self._remedy or REMEDIES[self.kind].format(host=host)
+        return self._remedy or REMEDIES.get(self.kind, REMEDIES["fault"]).format(host=host)
 
 
 def connection_failure(code: int | None, said: str, step: str, started: bool) -> DeviceError:

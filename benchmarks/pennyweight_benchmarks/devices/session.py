@@ -153,9 +153,8 @@ class Session:
         for option, path in job.files.items():
             connection.step = f"bringing {path.name} over"
             content = path.read_bytes()
-            name = f"files/{option}{path.suffix if path.suffix.isalnum() else ''}"
-            send_bytes(connection, name, content)
-            words.append(f"--{option}={folder}/{name}")
+            send_bytes(connection, f"files/{option}", content)
+            words.append(f"--{option}={folder}/files/{option}")
         words += [*job.words, "--json"]
         if job.bundle:
             connection.step = "bringing the bundle over"
@@ -177,7 +176,8 @@ class Session:
                 result["environment"] = self._machine
         reason = said[-1] if said else _failed_rows(result)
         if code and MEMORY.search(reason):
-            raise DeviceError("out of memory", f"while {self._connection.step}: {reason}")
+            # Rows that had enough memory keep their figures.
+            return self._result("out of memory", reason, DeviceError("out of memory", "").remedy(self._host), 1, result)
         return self._result(OUTCOMES.get(code, "fault"), reason, "", code if code in OUTCOMES else 1, result)
 
     def _result(

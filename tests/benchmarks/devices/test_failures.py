@@ -117,6 +117,16 @@ def test_too_little_memory(workstation: Workstation, network: Network, prepared:
     print(bad["reason"])
 
 
+@pytest.mark.slow
+def test_rows_without_memory_keep_the_others(workstation: Workstation, network: Network, prepared: Path) -> None:
+    network.device("bad", prepared).start()
+    words = ("--memory-limit", "50", "--rounds", "1", "--seconds", "0.05", "--keep")
+    [bad] = workstation.rows(["bad"], "bench", *words, code=1)
+    assert bad["outcome"] == "out of memory", bad
+    assert {row["status"] for row in bad["result"]["rows"]} >= {"failed"}
+    assert bad["remedy"]
+
+
 def test_a_program_that_the_kernel_kills(workstation: Workstation, network: Network, prepared: Path) -> None:
     bad = network.device("bad", prepared).start()
     command = running(workstation, "bad")
