@@ -45,7 +45,7 @@ def draw_calibration(data: Dataset, evaluation: Arrays, samples: int, seed: int)
         raise InputError("every training sample is a test sample too; give a test part that took no part in training")
     answers = strata(data.y_train)
     rows = np.flatnonzero(free)
-    rows = rows[stratified_sample(answers[rows] if answers.dtype == np.int64 else rows * 0, samples, seed)]
+    rows = rows[stratified_sample(_classes_of(answers, rows), samples, seed)]
     inputs = take_rows(data.x_train, rows)
     _require_differing(inputs)
     record = {
@@ -79,6 +79,11 @@ def draw_others(
     kept = np.flatnonzero(~np.isin(digests(inputs), taken))
     kept = np.random.default_rng(seed).permutation(kept)[:samples]
     return take_rows(inputs, kept), None if classes is None else classes[rows[kept]]
+
+
+def _classes_of(answers: Array, rows: Array) -> Array:
+    """Give what a draw from these rows is stratified by; targets are one class, and aren't read for that."""
+    return answers[rows] if answers.dtype == np.int64 else np.zeros(len(rows))
 
 
 def _require_differing(inputs: Arrays) -> None:
