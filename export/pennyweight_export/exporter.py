@@ -114,7 +114,7 @@ def export(
     place, recipes = Path(output), choose_recipes(precision)
     check_output(place, force)
     if isinstance(model, (str, os.PathLike)):
-        check_file(Path(model))
+        check_file(Path(model), trust_code)
     given = read_arrays(data)
     notice("importing TensorFlow")
     # TensorFlow takes seconds to import, and whoever only asks for help shouldn't wait for it.
@@ -283,7 +283,11 @@ def _with_repaired(
     if place is None or wanted is False or not (wanted or lost_too_much(choices, manifest.gate)):
         return choices
     notice(f"{REPAIRED.name}: {'looking for the best' if wanted else 'int8 breaches the gate; repairing'}")
-    gate = Gate(**{name: value for name, value in manifest.gate.items() if name in Gate._fields})
+    gate = Gate(
+        manifest.gate["max_drop"],
+        manifest.gate.get("min_agreement"),
+        manifest.gate.get("max_relative_error", MAX_RELATIVE_ERROR),
+    )
     try:
         content, record = mend(converters, others, gate, bool(wanted), lambda text: notice(f"{REPAIRED.name}: {text}"))
         spec, content = finish(REPAIRED, converters, content, record, manifest.name, manifest.licence)
