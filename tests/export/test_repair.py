@@ -198,6 +198,18 @@ def test_outputs_that_are_numbers_are_held_to_their_relative_error(tiny_search: 
     assert strict.holds
 
 
+def test_when_the_time_is_up_what_was_found_follows_at_once(tiny_search: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pennyweight_export import widening
+
+    search = searching(tiny_search)
+    units = widening._units(search.operators)
+    monkeypatch.setattr(type(search), "late", property(lambda self: True))
+    widening._replay(search, units, dict.fromkeys(units, "float"), 0.0)
+    assert set(search.plan.kinds.values()) == {"float"}
+    assert search.log[-1]["step"].endswith(" in float")
+    assert search.quality.error < 1e-3
+
+
 def test_a_search_without_time_gives_what_it_has(tiny_search: Any) -> None:
     content, samples, held_out = tiny_search
     found = repair(content, samples, held_out, Gate(0.0, 1.0), budget=0.0)
