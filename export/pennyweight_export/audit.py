@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +87,7 @@ def audit(
         "clipped": {_short(name): share for name, share in list(clipped.items())[:MOST_LISTED]},
         "compared_with": len(next(iter(others.values()))) if others else 0,
     }
-    warnings = _about_samples(samples, moving, every)
+    warnings = _about_samples(samples, tensors.keys() - moving.keys(), every)
     if labels is not None and classes:
         counts = np.bincount(labels, minlength=len(classes))
         record["fewest_of_a_class"] = int(counts.min())
@@ -173,15 +173,14 @@ def _summary(shares: Mapping[str, float]) -> dict[str, Any] | None:
     }
 
 
-def _about_samples(samples: Mapping[str, Array], moving: Mapping[str, _Tensor], every: Sequence[Operator]) -> list[str]:
+def _about_samples(samples: Mapping[str, Array], constant: Set[str], every: Sequence[Operator]) -> list[str]:
     rows, warnings = len(next(iter(samples.values()))), []
     if rows < FEW_SAMPLES:
         warnings.append(f"{rows} calibration samples are few; {FEW_SAMPLES} and more give steadier ranges")
     written = {name for one in every for name in one.outputs}
-    constant = sorted({name for one in every for name in one.inputs} - written - moving.keys())
-    warnings += [f"the input {_short(name)} is constant in the calibration samples" for name in constant]
-    dead = sorted(written - moving.keys())
-    if dead and not constant:
+    inputs, dead = sorted(constant - written), sorted(constant & written)
+    warnings += [f"the input {_short(name)} is constant in the calibration samples" for name in inputs]
+    if dead and not inputs:
         warnings.append(f"{len(dead)} tensors are constant in the calibration samples, first {_short(dead[0])}")
     return warnings
 

@@ -21,9 +21,9 @@ from .recipes import choose_recipes
 
 HELP = "turn a Keras model into a bundle, and prove each artifact on each engine"
 OWN_OUTPUT = True
+REPAIRED_BY = {"int8.tflite": ("int8-repaired.tflite",)}
 HEADER = ["artifact", "engine", "bytes", "operators"]
 CLASSES = ["accuracy", "agreement"]
-REPAIRED_BY = {"int8.tflite": ("int8-repaired.tflite",)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -94,11 +94,11 @@ def export(
             its own folder. Without it no code from the file is run.
         any_accuracy: export a model that is no better than chance on the evaluation data, too.
         max_drop, confidence: the accuracy that parity lets an artifact lose, as a fraction, and with which confidence.
-        max_relative_error: of outputs that name no single label, the error that parity allows: its RMS over the
-            standard deviation of the original's answers.
         min_agreement: the share of answers that must be the original's, as a fraction; None for no such gate.
         repair: whether ``int8-repaired.tflite`` is made beside int8: None where int8 breaches the gate, True always and
             with the best agreement that the search finds, False never.
+        max_relative_error: of outputs that name no single label, the error that parity allows: its RMS over the
+            standard deviation of the original's answers.
         notice: called with one line of progress at a time.
 
     Returns:
@@ -145,9 +145,11 @@ def export(
     graph = Graph(keras_model, interface)
     require_same(graph, golden)
 
-    gate = _gate(max_drop, confidence, min_agreement)
+    gate = {"max_drop": max_drop, "confidence": confidence}
     if not _names_one_class(interface):
         gate["max_relative_error"] = max_relative_error
+    if min_agreement is not None:
+        gate["min_agreement"] = min_agreement
     title = name or place.name.removesuffix(SUFFIX)
     converters = Converters(graph, interface, calibrated)
     others = other_samples(dataset, inputs, calibrated.inputs, seed)
@@ -261,11 +263,6 @@ def _keep_chosen(staging: Staging, specs: Sequence[ArtifactSpec], choices: Seque
         staging.write(choice.spec.name, choice.candidate.content)
 
 
-def _gate(max_drop: float, confidence: float, min_agreement: float | None) -> dict[str, Any]:
-    gate = {"max_drop": max_drop, "confidence": confidence}
-    return gate if min_agreement is None else {**gate, "min_agreement": min_agreement}
-
-
 def _with_repaired(
     staging: Staging,
     manifest: Manifest,
@@ -281,10 +278,16 @@ def _with_repaired(
     from .quality import Gate
 
     place = next((index for index, choice in enumerate(choices) if choice.spec.name == PLAIN), None)
+    if wanted and place is None:
+        notice(f"{REPAIRED.name}: not made; there is no {PLAIN} to repair, see --precision")
     if place is None or wanted is False or not (wanted or lost_too_much(choices, manifest.gate)):
         return choices
     notice(f"{REPAIRED.name}: {'looking for the best' if wanted else 'int8 breaches the gate; repairing'}")
-    gate = Gate(**{name: value for name, value in manifest.gate.items() if name in Gate._fields})
+    gate = Gate(
+        manifest.gate["max_drop"],
+        manifest.gate.get("min_agreement"),
+        manifest.gate.get("max_relative_error", MAX_RELATIVE_ERROR),
+    )
     try:
         content, record = mend(converters, others, gate, bool(wanted), lambda text: notice(f"{REPAIRED.name}: {text}"))
         spec, content = finish(REPAIRED, converters, content, record, manifest.name, manifest.licence)

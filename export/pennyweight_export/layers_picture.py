@@ -28,7 +28,7 @@ STYLE: Any = {
     "text.parse_math": False,
 }
 LONGEST_NAME = 40
-ROW_INCHES, MOST_INCHES = 0.42, 40.0
+ROW_INCHES, MOST_INCHES = 0.46, 40.0
 
 
 def layers_picture(result: dict[str, Any], suffix: str) -> bytes:
@@ -40,12 +40,13 @@ def layers_picture(result: dict[str, Any], suffix: str) -> bytes:
         axes = figure.subplots()
         places = range(len(rows))
         alone = [100 * row["relative_error"] for row in rows]
-        axes.barh(places, alone, height=0.55, color=ALONE, label="this layer alone, at the model's output")
-        known = [(place, 100 * row["accumulated_error"]) for place, row in zip(places, rows) if _known(row)]
+        axes.barh(places, alone, height=0.44, color=ALONE, label="this layer alone, at the model's output")
+        # Below the bar, so that no point covers its number.
+        known = [(place + 0.34, 100 * row["accumulated_error"]) for place, row in zip(places, rows) if _known(row)]
         if known:
             ys, xs = zip(*known)
             label = "everything up to it, at this layer's output"
-            axes.plot(xs, ys, "D", color=TOGETHER, markersize=6, label=label, clip_on=False)
+            axes.plot(xs, ys, "D", color=TOGETHER, markersize=5, label=label, clip_on=False)
         for place, value in zip(places, alone):
             axes.annotate(f"{value:.2f}", (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
         axes.set_yticks(list(places), [_label(row) for row in rows])

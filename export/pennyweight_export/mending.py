@@ -73,7 +73,8 @@ def audited(converters: Converters, others: Others, labels: Array | None, notice
     output = converters.interface.outputs[0].spec
     try:
         content = converters.float32_inner
-        seen = seen_by_layers(others.inputs, converters.interface) if others.rows else {}
+        some = others.half(second=False)
+        seen = seen_by_layers(some.inputs, converters.interface) if some.rows else {}
         found = audit(
             content,
             _by_tensor(content, converters.seen),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arrays import Array
+from .audit import SATURATED
 from .equalise import equalised
 from .quality import Gate, HeldOut, Quality
 from .quantizer import Operator, Ranges
@@ -25,8 +26,6 @@ BUDGET_S = 100.0
 SHARES = (1.0, 0.5)
 PERCENTILES = (0.9999, 0.999, 0.99)
 LOW_SIDES = (0.1, 0.2, 0.3, 0.4, 0.5)
-# Beyond these a tanh or sigmoid changes by less than an int8 step of its output, 1/128 and 1/256.
-SATURATED = {"TANH": 3.0, "LOGISTIC": 6.0}
 
 
 class Repaired(NamedTuple):

@@ -67,6 +67,21 @@ def test_constant_samples_warn() -> None:
     assert any("is constant in the calibration samples" in warning for warning in found.warnings)
 
 
+def test_whole_numbers_that_name_things_are_not_constant() -> None:
+    table = RANDOM.normal(0, 1, (20, 4)).astype(np.float32)
+    function = tf.function(
+        lambda x: {"y": tf.reduce_sum(tf.gather(table, x), axis=1)},
+        input_signature=[tf.TensorSpec((None, 5), tf.int32, "x")],
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], function)
+    with quiet():
+        content = converter.convert()
+    words = RANDOM.integers(0, 20, (600, 5)).astype(np.int32)
+    found = audit(content, {"": words[:300]}, {"": words[300:]})
+    assert not any("constant" in warning for warning in found.warnings)
+    assert (found.record["constant_tensors"], "fewest_of_a_class" in found.record) == (0, False)
+
+
 def test_missing_and_rare_classes_warn() -> None:
     labels = np.where(np.arange(300) < 3, 1, 0)
     found = audited(labels=labels)

@@ -60,7 +60,7 @@ def test_a_bundle_is_written_and_a_table_printed(files: Path, tmp_path: Path) ->
     assert any("the original is right on" in line for line in notices)
     # TensorFlow's own chatter would be other lines.
     assert all(
-        line.startswith(("importing", "the ", "trying ", "calibration: ", *(f"{recipe.name}: " for recipe in RECIPES)))
+        line.startswith(("importing", "the ", "calibration: ", "trying ", *(f"{recipe.name}: " for recipe in RECIPES)))
         for line in notices
     ), result.stderr
 
@@ -176,7 +176,7 @@ def not_a_number(folder: Path, data: Dataset) -> list[Any]:
 
 
 QUICK: list[tuple[Damage, str]] = [
-    (no_model, "no such model file"),
+    (no_model, "no such model"),
     (empty_model, "the model file is empty"),
     (text_model, "not a whole .keras file"),
     (truncated_model, "not a whole .keras file"),

@@ -184,6 +184,20 @@ def test_a_gate_that_holds_ends_the_search_at_once(tiny_search: Any) -> None:
     assert [entry["step"] for entry in found.log] == ["plain int8"]
 
 
+def test_outputs_that_are_numbers_are_held_to_their_relative_error(tiny_search: Any) -> None:
+    content, samples, held_out = tiny_search
+    numbers = HeldOut(content, held_out.inputs, None, False)
+    loose, strict = (
+        repair(content, samples, numbers, Gate(0.005)),
+        repair(content, samples, numbers, Gate(0, None, 0.01)),
+    )
+    assert loose.quality.agreement is None
+    assert loose.holds
+    assert len(loose.log) == 1
+    assert strict.quality.error <= 0.01 < loose.quality.error
+    assert strict.holds
+
+
 def test_a_search_without_time_gives_what_it_has(tiny_search: Any) -> None:
     content, samples, held_out = tiny_search
     found = repair(content, samples, held_out, Gate(0.0, 1.0), budget=0.0)
