@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pennyweight import load, open_bundle
@@ -22,33 +21,8 @@ from pennyweight.errors import BundleError, CheckFailedError
 from pennyweight.golden import replay_golden
 from pennyweight.installation import Installation, install
 from pennyweight.isolation import run_child
-from pennyweight.manifest import FileRecord, dump_manifest
-from pennyweight.samples import pack_samples
 from pennyweight.service import Service
-from support import FIXTURE, command, one_line
-
-
-def renamed(bundle: Path, name: str) -> Path:
-    """Give a copy of a bundle that differs from it in its name, and so in its manifest."""
-    copy = bundle.with_name(name)
-    shutil.copytree(bundle, copy)
-    (copy / "manifest.json").write_bytes(dump_manifest(open_bundle(bundle).manifest._replace(name=name)))
-    return copy
-
-
-def broken(bundle: Path) -> Path:
-    """Give a copy whose every hash is right and whose golden answers are another model's."""
-    import hashlib
-
-    copy = renamed(bundle, "broken")
-    opened = open_bundle(copy)
-    golden = opened.golden()
-    outputs = {name: np.roll(array, 1, axis=-1) for name, array in golden.outputs.items()}
-    content = pack_samples(golden._replace(outputs=outputs))
-    (copy / "golden.npz").write_bytes(content)
-    files = {**opened.manifest.files, "golden.npz": FileRecord(hashlib.sha256(content).hexdigest(), len(content))}
-    (copy / "manifest.json").write_bytes(dump_manifest(opened.manifest._replace(files=files)))
-    return copy
+from support import FIXTURE, broken, command, one_line, renamed
 
 
 def untested(*_: object) -> dict[str, Any]:
