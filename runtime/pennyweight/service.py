@@ -8,6 +8,7 @@ import time
 from .errors import CheckFailedError, UsageError
 
 SETTLE = 5.0
+LONGEST_SETTLE = 3600.0
 # Longer than systemd itself waits for a start (90 s) and a stop (90 s).
 TIMEOUT = 200
 
@@ -20,6 +21,8 @@ class Service:
     """
 
     def __init__(self, unit: str, settle: float = SETTLE) -> None:
+        if not 0 <= settle <= LONGEST_SETTLE:
+            raise UsageError(f"--settle {settle:g}: give seconds from 0 to {LONGEST_SETTLE:g}")
         self.unit = unit
         self._settle = settle
         facts = self._show("LoadState", "User", "DynamicUser", "CacheDirectory")
