@@ -120,7 +120,9 @@ def _console(emulator: Path, kernel: Path, initramfs: Path, core: str, megabytes
             f"a machine with {megabytes} MB is too small: {files:.0f} MB of files find no room beside the kernel"
         )
     if done.returncode:
-        raise TargetError(f"QEMU's machine didn't start: {done.stderr.decode(errors='replace').strip()[-200:]}")
+        raise TargetError(
+            f"QEMU's machine didn't start: {done.stderr.decode(errors='replace').strip().partition(chr(10))[0][-200:]}"
+        )
     return done.stdout.decode(errors="replace")
 
 

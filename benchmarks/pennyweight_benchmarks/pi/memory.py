@@ -14,8 +14,8 @@ from .target import Built
 
 SMALL = 512
 VERBS = ("predict", "parity")
-# What must be left at the worst moment, in 2**20 bytes: a quarter of the machine, for the GPU's share of a board's memory
-# and for its system's services, neither of which this machine has.
+# What must be left at the worst moment, in 2**20 bytes: a quarter of the machine, for the GPU's share of a board's
+# memory and for its system's services, neither of which this machine has.
 LEFT = 128
 # Done, and "more data would decide": on a few samples that is parity's right answer.
 FINE = (0, 3)
