@@ -135,20 +135,23 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     if os.geteuid() == 0:
         # Where Debian's sshd locks its unprivileged half in; its own service makes it.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", "/dev/null", *sshd_options(place, port)], stderr=subprocess.PIPE)
+    # Not a pipe: connections that Ansible keeps open would hold its end for a minute.
+    log = place / "sshd.log"
+    with log.open("w") as file:
+        server = subprocess.Popen([SSHD, "-D", "-e", "-f", "/dev/null", *sshd_options(place, port)], stderr=file)
     try:
-        wait_for(port, server)
+        wait_for(port, server, log)
         yield Fleet(place, port)
     finally:
         server.terminate()
-        server.communicate()
+        server.wait()
 
 
-def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            pytest.fail(f"sshd didn't start: {server.stderr.read().decode() if server.stderr else ''}")
+            pytest.fail(f"sshd didn't start: {log.read_text()}")
         with socket.socket() as client:
             if client.connect_ex(("127.0.0.1", port)) == 0:
                 return

@@ -19,7 +19,7 @@ POWER_OFF = 0x4321FEDC  # RB_POWER_OFF of reboot(2)
 
 
 def main() -> None:
-    """Answer every command of /work.json with one line on the console."""
+    """Answer every command of /jobs.json with one line on the console."""
     libc = ctypes.CDLL(None, use_errno=True)
     for kind, place in (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("cgroup2", str(GROUPS))):
         Path(place).mkdir(exist_ok=True)
@@ -27,7 +27,7 @@ def main() -> None:
     (GROUPS / "cgroup.subtree_control").write_text("+memory")
     memory = _memory()
     tell({"total": memory["MemTotal"], "swap": memory["SwapTotal"]})
-    work = json.loads(Path("/work.json").read_text())
+    work = json.loads(Path("/jobs.json").read_text())
     os.environ.update(work["environment"])
     for number, words in enumerate(work["commands"]):
         tell(measured(GROUPS / str(number), words))

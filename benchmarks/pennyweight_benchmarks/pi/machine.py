@@ -94,8 +94,8 @@ def run_on_machine(
         place = Path(name)
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(place / "runtime")
-        (place / "work.json").write_text(json.dumps(work))
-        there = {**sites, "site/runtime": place / "runtime", "work.json": place / "work.json"}
+        (place / "jobs.json").write_text(json.dumps(work))
+        there = {**sites, "site/runtime": place / "runtime", "jobs.json": place / "jobs.json"}
         there |= {f"files/{name}": path for name, path in files.items()}
         init = f"#!{python}\n{GUEST.read_text()}".encode()
         write_initramfs(place / "initramfs", built.root, built.target.python, there, init)
