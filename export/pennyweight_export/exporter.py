@@ -114,7 +114,7 @@ def export(
     place, recipes = Path(output), choose_recipes(precision)
     check_output(place, force)
     if isinstance(model, (str, os.PathLike)):
-        check_file(Path(model))
+        check_file(Path(model), trust_code)
     given = read_arrays(data)
     notice("importing TensorFlow")
     # TensorFlow takes seconds to import, and whoever only asks for help shouldn't wait for it.

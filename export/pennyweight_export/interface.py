@@ -107,6 +107,8 @@ def recognise(
         UsageError: options that this model has no use for, or a kind of model that can't be exported.
     """
     tensors_in, tensors_out = _tensors(model)
+    if labels and len(tensors_out) > 1:
+        raise UsageError(f"--labels names the classes of one output, and this model has {', '.join(tensors_out)}")
     samples = by_name(data.x_train, list(tensors_in), "x_train")
     held_out = by_name(data.x_test, list(tensors_in), "x_test")
     answers = [
@@ -116,7 +118,10 @@ def recognise(
     for name, tensor in tensors_in.items():
         what = "" if len(tensors_in) == 1 else name
         dtype = _require_alike(samples[name], held_out[name], what, reads_tokens(model, tensor, samples[name]))
-        inputs.append(_input(model, tensor, name, samples[name], dtype, what, preprocessing, image))
+        # Of several inputs, a preparation is for the pictures.
+        pictured = not what or (dtype == "uint8" and _default_preparation(tuple(tensor.shape[1:])) is not None)
+        prepared = image if pictured else None
+        inputs.append(_input(model, tensor, name, samples[name], dtype, what, preprocessing, prepared))
     if preprocessing != NOTHING and not any(entry.spec.dtype == "uint8" for entry in inputs):
         raise UsageError("--scale, --offset and --preprocess turn pixels into floats, and these data hold no pixels")
     if any(entry.spec.dtype == "float32" for entry in inputs):

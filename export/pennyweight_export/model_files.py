@@ -28,8 +28,8 @@ _OPERATIONS_WITH_EFFECTS = {"ReadFile", "WriteFile", "MatchingFiles", "PyFunc", 
 _FUNCTIONS_WITH_EFFECTS = ("io.", "raw_ops.", "compat.", "py_function", "numpy_function", "data.", "saved_model.")
 
 
-def check_file(path: Path) -> None:
-    """Raise InputError for what can't be a model; needs no TensorFlow, whose import is long."""
+def check_file(path: Path, trust_code: bool = False) -> None:
+    """Raise InputError for what can't be a model, or needs code; mostly without TensorFlow, whose import is long."""
     if not path.exists():
         raise InputError(f"{path}: no such model; give {KINDS}")
     if path.is_dir():
@@ -40,7 +40,9 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: not a model by its name; give {KINDS}")
     if not path.stat().st_size:
         raise InputError(f"{path}: the model file is empty; save the model again")
-    config(path)
+    content = config(path)
+    if not trust_code:
+        _refuse_code(path, content)
 
 
 def config(path: Path) -> Any:
@@ -49,19 +51,16 @@ def config(path: Path) -> Any:
 
 
 def load_file(path: Path, trust_code: bool) -> KerasModel:
-    """Load a model; without ``trust_code`` no code from the file is run.
+    """Load a model that ``check_file`` has passed; without ``trust_code`` no code from the file is run.
 
     Raises:
         InputError: damaged, no Keras model, or one that needs code.
     """
     if path.is_dir():
         return _saved_model(path, trust_code)
-    content = config(path)
-    if not trust_code:
-        _refuse_code(path, content)
     from ._tensorflow import keras
 
-    classes = _trusted_classes(content, path.parent) if trust_code else {}
+    classes = _trusted_classes(config(path), path.parent) if trust_code else {}
     try:
         with quiet():
             return keras.saving.load_model(path, custom_objects=classes, compile=False, safe_mode=not trust_code)

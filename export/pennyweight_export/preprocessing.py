@@ -135,10 +135,9 @@ def _of_application(name: str) -> Preprocessing:
     module = getattr(keras.applications, _MODES.get(known, known), None)
     function = getattr(module, "preprocess_input", None)
     if package != "keras" or function is None:
+        every = {entry: getattr(keras.applications, entry) for entry in dir(keras.applications)}
         found = [
-            entry
-            for entry in dir(keras.applications)
-            if hasattr(getattr(keras.applications, entry), "preprocess_input")
+            entry for entry, one in every.items() if hasattr(one, "preprocess_input") and entry != "imagenet_utils"
         ]
         raise UsageError(f"--preprocess {name}: give keras:NAME, of {', '.join([*_MODES, *sorted(found)])}")
     pixels = np.zeros((5, 1, 1, 3), np.float64)

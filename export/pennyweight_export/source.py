@@ -45,7 +45,7 @@ def open_source(model: KerasModel | str | os.PathLike[str], trust_code: bool = F
 
 
 def _from_file(path: Path, trust_code: bool) -> Source:
-    check_file(path)
+    check_file(path, trust_code)
     try:
         sha256, digest_of = digest(path)
     except OSError as error:

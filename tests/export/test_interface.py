@@ -179,3 +179,78 @@ def test_options_without_a_use_are_refused() -> None:
         seen(model, scale=1 / 255)
     with pytest.raises(UsageError, match="must be finite"):
         seen(sequential((6, 6), L.Flatten(), L.Dense(3), dtype="float32"), scale=0.0)
+
+
+def two_by_two() -> tuple[Any, Dataset]:
+    one, other = keras.Input((6, 6), dtype="uint8", name="one"), keras.Input((3,), name="other")
+    hidden = L.Concatenate()([L.Flatten()(L.Rescaling(1 / 255)(one)), other])
+    model = keras.Model([one, other], [L.Dense(3, name="kind")(hidden), L.Dense(1, name="size")(hidden)])
+    part = (
+        {"one": pixels().x_train, "other": np.ones((12, 3), np.float32)},
+        {"kind": np.arange(12) % 3, "size": np.ones((12, 1))},
+    )
+    return model, make_dataset("two", part, part)
+
+
+def test_several_inputs_and_outputs_keep_their_names() -> None:
+    model, data = two_by_two()
+    interface = recognise(model, data)
+    assert [(entry.spec.name, entry.spec.dtype, entry.in_graph) for entry in interface.inputs] == [
+        ("one", "uint8", True),  # beside floats, whose wire a quantised artifact shares
+        ("other", "float32", False),
+    ]
+    assert [(output.spec.name, output.head) for output in interface.outputs] == [("kind", "softmax"), ("size", "")]
+    assert interface.wire == "float32"
+
+
+def test_labels_for_several_outputs_are_refused() -> None:
+    model, data = two_by_two()
+    with pytest.raises(UsageError, match="one output, and this model has kind, size"):
+        recognise(model, data, labels=["a", "b", "c"])
+
+
+def test_arrays_of_other_names_are_refused() -> None:
+    model, data = two_by_two()
+    renamed = replace(data, x_train={"one": data.x_train["one"], "facts": data.x_train["other"]})
+    with pytest.raises(InputError, match=r"the data have x_train/one, x_train/facts, the model takes .*x_train/other"):
+        recognise(model, renamed)
+
+
+def test_token_ids_are_int32_where_the_model_embeds_them() -> None:
+    ids = np.arange(60).reshape(12, 5) * 7
+    data = make_dataset("ids", (ids, np.arange(12) % 2), (ids, np.arange(12) % 2))
+    layers = (L.Embedding(500, 3), L.GlobalAveragePooling1D(), L.Dense(2))
+    for dtype in ("int32", "int64", "float32"):
+        (entry,) = recognise(sequential((5,), *layers, dtype=dtype), data).inputs
+        assert (entry.spec.dtype, entry.takes, entry.spec.image) == ("int32", "int32", None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "y", "spec"),
+    [
+        ((3,), np.eye(3, dtype=np.float32)[np.arange(12) % 3], ((3,), "probabilities", "single")),
+        ((3,), (np.arange(36).reshape(12, 3) % 2), ((3,), "probabilities", "multi")),
+        ((3,), np.linspace(0, 1, 36).reshape(12, 3), ((3,), "raw", "none")),
+    ],
+)
+def test_targets_tell_one_label_from_several(shape: tuple[int, ...], y: Any, spec: Any) -> None:
+    data = make_dataset("targets", (pixels().x_train, y), (pixels().x_test, y))
+    ending = "sigmoid" if spec[2] == "multi" else "softmax"
+    (output,) = recognise(sequential((6, 6), L.Flatten(), L.Dense(3, ending)), data).outputs
+    assert output.spec[1:4] == spec
+    assert output.one_hot == (y.dtype == np.float32)
+
+
+def test_a_class_for_each_pixel_is_a_segmentation() -> None:
+    y = np.arange(12 * 36).reshape(12, 6, 6) % 2
+    data = make_dataset("masks", (pixels((6, 6, 3)).x_train, y), (pixels((6, 6, 3)).x_test, y))
+    (output,) = recognise(sequential((6, 6, 3), L.Rescaling(1 / 255), L.Conv2D(2, 1)), data).outputs
+    assert (output.spec[1:4], output.head) == (((6, 6, 2), "probabilities", "single"), "softmax")
+    (mask,) = recognise(sequential((6, 6, 3), L.Rescaling(1 / 255), L.Conv2D(1, 1, activation="sigmoid")), data).outputs
+    assert (mask.spec[1:], mask.head) == (((6, 6, 1), "probabilities", "single", ()), "")
+
+
+def test_targets_of_another_shape_are_refused() -> None:
+    data = make_dataset("other", (pixels().x_train, np.ones((12, 4))), (pixels().x_test, np.ones((12, 4))))
+    with pytest.raises(InputError, match=r"y_train has shape \(4,\) a sample, the model's output \(3,\)"):
+        recognise(sequential((6, 6), L.Flatten(), L.Dense(3)), data)

@@ -42,7 +42,7 @@ def made(model: Any, seen: Any, folder: Path, **options: Any) -> tuple[Bundle, A
     """Export a model that was trained on ``seen``; give the bundle, evaluation pixels, and probabilities."""
     spread(model, seen)
     _, data = named(model, pictures(), classes_of(model, seen))
-    bundle = export(model, data, folder / "b", precision=["float32", "int8"], **options)
+    bundle = export(model, data, folder / "b", precision=["float32", "int8"], repair=False, **options)
     wanted = keras.ops.softmax(model.predict(seen[TRAIN:], verbose=0)).numpy()
     return bundle, pictures()[TRAIN:], wanted
 

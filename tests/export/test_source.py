@@ -21,6 +21,7 @@ from pennyweight_export import export
 from pennyweight_export._tensorflow import tf
 from pennyweight_export.quiet import quiet
 from pennyweight_export.source import open_source
+from support import command, one_line
 
 from .kinds import Subclassed, numbers, pictures, residual_cnn, sequential, subclassed
 
@@ -32,7 +33,7 @@ def answers(source: Any, x: Any) -> Any:
 
 
 def exported(path: Path, data: Dataset, folder: Path, **options: Any) -> Bundle:
-    return export(path, data, folder / "b", precision=["float32", "int8"], **options)
+    return export(path, data, folder / "b", precision=["float32", "int8"], repair=False, **options)
 
 
 def passes(bundle: Bundle) -> set[str]:
@@ -291,6 +292,30 @@ def test_what_is_no_model_is_one_line(tmp_path: Path, make: Callable[[Path], Pat
         open_source(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: truncated(h5(folder)), "not a whole .h5 file"),
+        (lambda folder: with_lambda(folder), "holds a Lambda layer, which is code; save it with model.export"),
+        (emptied, "not a whole SavedModel"),
+    ],
+)
+def test_the_command_says_it_in_one_line_and_leaves_nothing(
+    tmp_path: Path, make: Callable[[Path], Path], says: str
+) -> None:
+    model = make(tmp_path)
+    np.savez(tmp_path / "d.npz", x_train=numbers(6), y_train=np.ones((320, 2)))
+    before = sorted(tmp_path.rglob("*"))
+    result = command("export", model, "--data", tmp_path / "d.npz", "-o", tmp_path / "b")
+    assert says in one_line(result, 2)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def with_lambda(folder: Path) -> Path:
+    lambda_that_writes(folder / "m.keras", folder / "trace")
+    return folder / "m.keras"
 
 
 def test_a_model_that_cannot_be_called_on_the_data_is_one_line() -> None:
