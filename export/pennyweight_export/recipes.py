@@ -42,9 +42,9 @@ class Recipe(NamedTuple):
 # The default is what a Pi can use. Both formats in float32 are the reference; int8 is the smallest and mostly the
 # fastest; dynamic int8 is as small, needs no calibration, and answers nearer to the original; float16 is half the file
 # with the same answers on every engine. Left out are int16x8, whose convolutions have only reference kernels (20 times
-# the time of float32, measured); float16.onnx, which needs a processor with half-precision arithmetic to be more than
-# a smaller file; dynamic-int8.onnx, as onnxruntime draws one range for a whole batch, so that an answer depends on what
-# else is asked with it; and int4, which only one engine reads.
+# the time of float32, measured); float16.onnx, which is half the file and no faster (measured on x86);
+# dynamic-int8.onnx, as onnxruntime draws one range for a whole batch, so that an answer depends on what else is asked
+# with it; and int4, which only one engine reads.
 #
 # Tolerances. Another processor sums float32 in another order, which multiplies the error of each sum by a small factor
 # (4), and from 1e-5 up that is all that differs. Of what float16 and int4 weights and int16x8 bring, nearly all is the
