@@ -28,7 +28,9 @@ def widen(search: Search) -> None:
         if built is None or (found and search.late):
             continue
         held_out = affordable(search.held_out, built)
-        kinds = _narrowed(search, held_out, units, start)
+        kinds = _narrowed(search, held_out, units, start, "int8")
+        if set(kinds.values()) == {"float"}:
+            kinds = _narrowed(search, held_out, units, start, "int16")
         built = search.built(_plan(search.plan, units, kinds))
         # All in float would be float32 once more.
         if built is not None and set(kinds.values()) != {"float"}:
@@ -80,28 +82,31 @@ def _starts(search: Search, units: Mapping[str, list[Operator]]) -> list[dict[st
 
 
 def _narrowed(
-    search: Search, held_out: HeldOut, units: Mapping[str, list[Operator]], start: Mapping[str, Kind]
+    search: Search, held_out: HeldOut, units: Mapping[str, list[Operator]], start: Mapping[str, Kind], kind: Kind
 ) -> dict[str, Kind]:
-    """Put operators back to int8, the cheapest first, as long as the gate holds."""
+    """Put operators back to ``kind``, the cheapest first, as long as the gate holds."""
     costs = {}
     for scope in units:
         if search.late:
             return dict(start)
-        built = search.built(_plan(search.plan, units, {**start, scope: "int8"}))
+        built = search.built(_plan(search.plan, units, {**start, scope: kind}))
         if built is not None:
             costs[scope] = held_out.measure(built).error
     kinds = dict(start)
     base = search.built(_plan(search.plan, units, kinds))
     error = held_out.measure(base).error if base else 0.0
-    for scope in sorted(costs, key=lambda scope: costs[scope]):
+    # Once more at the end: what couldn't go back beside others may be able to without them.
+    for scope in 2 * sorted(costs, key=lambda scope: costs[scope]):
         if search.late:
             return kinds
-        built = search.built(_plan(search.plan, units, {**kinds, scope: "int8"}))
+        if kinds[scope] == kind:
+            continue
+        built = search.built(_plan(search.plan, units, {**kinds, scope: kind}))
         quality = held_out.measure(built) if built else None
         if quality is None:
             continue
         if quality.error <= COSTS_NOTHING * error if search.best else quality.holds(search.gate):
-            kinds[scope] = "int8"
+            kinds[scope] = kind
     return kinds
 
 
