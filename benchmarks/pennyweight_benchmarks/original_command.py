@@ -9,19 +9,23 @@ from pennyweight.bundle import open_bundle
 from pennyweight.commands import bench
 from pennyweight.output import notice
 
+from .instructions.command import add_instructions_arguments, run_instructions
 from .original import measure_original
 
 HELP = bench.HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments and --original."""
+    """Add the verb's arguments, --original and --instructions."""
     bench.add_arguments(parser)
     parser.add_argument("--original", metavar="MODEL.keras", help="time the original Keras model too, as the baseline")
+    add_instructions_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 when a worker failed, or when the model isn't the bundle's original."""
+    if args.instructions:
+        return run_instructions(args)
     if not args.original:
         return bench.run(args)
     plan = bench.plan_from(args)
