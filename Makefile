@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-runtime check format bench bench-proof clean
+.PHONY: demo test test-slow test-runtime check check-cost renew-cost format bench bench-proof clean
 
 demo: $(STAMP)
 	$(BIN)/pennyweight demo --force -o build/digits
@@ -31,6 +31,14 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Instructions on emulated Raspberry Pis against the kept figures, and that the gate works. Needs a C compiler.
+check-cost: $(STAMP)
+	$(BIN)/python tests/check_cost.py
+	$(PYTEST) tests/cost_on_target.py
+
+renew-cost: $(STAMP)
+	$(BIN)/python tests/check_cost.py --renew
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -119,9 +119,10 @@ def _figures(a: dict[str, int], b: dict[str, int], tolerance: float) -> JsonObje
     found = {}
     for name in a:
         if name in b:
-            growth = b[name] / max(a[name], 1) - 1
-            claim = WORSE if growth > tolerance else MORE if growth > 0 else FEWER if growth < 0 else SAME
-            found[name] = {"a": a[name], "b": b[name], "ratio": growth + 1, "claim": claim}
+            claim = SAME if b[name] == a[name] else FEWER if b[name] < a[name] else MORE
+            if b[name] > a[name] * (1 + tolerance):
+                claim = WORSE
+            found[name] = {"a": a[name], "b": b[name], "ratio": b[name] / max(a[name], 1), "claim": claim}
     return found
 
 
