@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         now = count(args.targets or list(TARGETS))
         if not args.renew:
-            code, text = judge(*read_documents([KEPT]), now)
+            code, text = judge(read_documents([KEPT])[0], now)
             print(text)
             return code
     except PennyweightError as error:

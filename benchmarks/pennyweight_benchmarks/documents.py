@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pennyweight.bench import COLD_PARTS
 from pennyweight.errors import InputError
 
 JsonObject = dict[str, Any]
@@ -252,13 +253,14 @@ def _check_instructions(shape: _Shape) -> None:
         row["target"].text()
         row["status"].text()
         row["reason"].text()
+        if row.get("threads"):
+            row["threads"].numeric(1)
         targets[row["target"].value]
         for one in row["rounds"].items(1 if row["status"].value == "ok" else 0):
-            one["start"].numeric_fields(0)
-            one["classify"]["instructions"].numeric(1)
-            for name in ("classify", "bare"):
-                if one.get(name):
-                    one[name].numeric_fields(0)
+            for name in COLD_PARTS:
+                one["start"][name].numeric(0)
+            for name in ("classify", "bare") if one.get("bare") else ("classify",):
+                one[name]["instructions"].numeric(1)
 
 
 def _check_names(row: _Shape) -> None:

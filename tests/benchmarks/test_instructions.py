@@ -141,15 +141,28 @@ def test_the_gate_is_at_two_per_cent(classify: int, code: int, tmp_path: Path) -
     assert (ROW in done.stdout) == (classify != 50_000)
 
 
-@pytest.mark.parametrize("part", ["interpreter", "numpy", "runtime", "engine", "load", "first run"])
-def test_every_part_of_a_start_is_guarded(part: str) -> None:
+def grown_start(part: str, factor: float) -> tuple[int, str]:
     grown = counted()
     for one in grown["rounds"]:
-        one["start"][part] = int(one["start"][part] * 1.03)
-    code, text = check_cost.judge(check_document(document(counted()), "a"), check_document(document(grown), "b"))
+        one["start"][part] = int(one["start"][part] * factor)
+    return check_cost.judge(check_document(document(counted()), "a"), check_document(document(grown), "b"))
+
+
+@pytest.mark.parametrize("part", ["runtime", "engine", "load", "first run"])
+def test_every_part_of_a_start_that_runs_our_code_is_guarded(part: str) -> None:
+    code, text = grown_start(part, 1.03)
     assert code == 1
     assert f"GREW: {ROW}: start: {part} " in text
     assert "make renew-cost" in text
+
+
+def test_what_runs_before_our_code_counts_in_the_whole_start_only() -> None:
+    code, text = grown_start("interpreter", 1.05)
+    assert code == 0
+    assert "more" in text
+    code, text = grown_start("numpy", 1.05)
+    assert code == 1
+    assert f"GREW: {ROW}: start 3" in text
 
 
 @pytest.mark.parametrize(
@@ -222,9 +235,10 @@ def test_what_is_no_count_is_refused_by_every_reader() -> None:
         del at[path[-1]]
         return content
 
-    rounds = ["rows", 0, "rounds", 0]
+    rounds: list[Any] = ["rows", 0, "rounds", 0]
     for path in (
         ["targets"],
+        [*rounds, "start", "load"],
         ["rows"],
         ["bundle_sha256"],
         ["rows", 0, "target"],

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median_low
 from typing import Any
 
+from pennyweight.bench import COLD_PARTS
 from pennyweight.tables import markdown_table, text_table
 from pennyweight_benchmarks.documents import INSTRUCTIONS, Document
 
 JsonObject = dict[str, Any]
 
 CLASSIFY, BARE, TOTAL = "classify", "bare calls", "start"
-START = ("interpreter", "numpy", "runtime", "engine", "load", "first run")
+START = tuple(COLD_PARTS)
 CALLS_HEADER = ["target", "artifact", "engine", CLASSIFY, BARE, "ratio"]
 START_HEADER = ["target", "artifact", "engine", *START, "all"]
 STARTS = "Millions of instructions of a start"

@@ -23,6 +23,9 @@ from .plugin import Counts, read_counts
 TIMEOUT = 900.0
 # What the guest needs of this distribution.
 CARRIED = ("__init__.py", "bare.py")
+# The paths that a program sees are the same wherever this is run, or at least as long: Python reads, compares and
+# hashes them by the thousand.
+PATH_LENGTH = 80
 # Linux's <sys/personality.h>.
 ADDR_NO_RANDOMIZE = 0x0040000
 QUERY = 0xFFFFFFFF
@@ -47,11 +50,12 @@ def open_stage(bundle: Bundle, built: Built, engine: str, runtime: Path, plugin:
         runtime: the folder of the package ``pennyweight``.
         plugin: as ``counting_plugin`` gives it.
     """
-    with tempfile.TemporaryDirectory(prefix="pennyweight-count-") as place:
-        folder = Path(place)
+    with _same_folder(f"pennyweight-count-{built.target.name}-{engine}") as folder:
         groups = [name for name in ("numpy", engine) if name in built.wheels]
         python = make_environment(folder / "environment", built, groups, system="numpy" not in built.wheels)
         packages = next((folder / "environment" / "lib").glob("python*/site-packages"))
+        _lead_through_links(folder, python, packages / "wheels.pth", built)
+        (folder / "counting.so").symlink_to(plugin)
         shutil.copytree(runtime, packages / "pennyweight", ignore=shutil.ignore_patterns("__pycache__"))
         (packages / "pennyweight_benchmarks").mkdir()
         ours = Path(guest.__file__)
@@ -69,7 +73,7 @@ def open_stage(bundle: Bundle, built: Built, engine: str, runtime: Path, plugin:
             # Bytecode of our own, as an installation makes it; what a target's cache happens to hold isn't looked at.
             "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
             "OPENBLAS_NUM_THREADS": "1",
-            "QEMU_PLUGIN": f"{plugin},out={folder / 'counts'}",
+            "QEMU_PLUGIN": f"{folder / 'counting.so'},out={folder / 'counts'}",
         }
         yield Stage(folder, python, variables)
 
@@ -108,6 +112,39 @@ def count_once(stage: Stage, artifact: str, engine: str, *, compiling: bool = Fa
         raise TargetError(f"failed under emulation: {last[:200]}")
     about: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return read_counts((stage.folder / "counts").read_text()), about
+
+
+@contextmanager
+def _same_folder(name: str) -> Iterator[Path]:
+    """Make a temporary folder whose path is the same every time, unless another process has it just now."""
+    for number in range(1000):
+        ending = f"-{number:03}"
+        words = name.ljust(PATH_LENGTH - len(tempfile.gettempdir()) - len("/") - len(ending), "-")
+        folder = Path(tempfile.gettempdir(), words + ending)
+        try:
+            folder.mkdir(0o700)
+        except FileExistsError:
+            continue
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    raise TargetError(f"{folder} and 999 like it are there already; remove them")
+
+
+def _lead_through_links(folder: Path, python: Path, wheels: Path, built: Built) -> None:
+    """Let an environment see its target through links in ``folder``, so that no path depends on where the cache is."""
+    links = {built.root: folder / "target"}
+    links.update({place: folder / f"wheels-{name}" for name, place in built.wheels.items()})
+    starter = python.read_text()
+    python.unlink()
+    python.write_text(starter)
+    python.chmod(0o755)
+    for place, link in links.items():
+        link.symlink_to(place)
+        for file in (python, python.parents[1] / "pyvenv.cfg", wheels):
+            file.write_text(file.read_text().replace(str(place), str(link)))
 
 
 @contextmanager
