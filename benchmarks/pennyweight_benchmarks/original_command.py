@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 when a worker failed, or when the model isn't the bundle's original."""
-    if args.instructions:
+    if args.instructions or args.target:
         return run_instructions(args)
     if not args.original:
         return bench.run(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from pennyweight.bundle import open_bundle
 from pennyweight.commands.verify import pairs
@@ -10,6 +11,9 @@ from pennyweight.errors import UsageError
 from pennyweight.output import emit, notice, progress
 
 MOST_ROUNDS = 100
+# Of `bench`'s options those that are about time, or about other machines, with what they are unless they are given.
+OTHERS: dict[str, Any] = {"original": None, "seconds": None, "rate": None, "sustain": None, "memory_limit": None}
+OTHERS.update(quick=False, threads=[1], seed=1, on=[])
 
 
 def add_instructions_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +35,12 @@ def run_instructions(args: argparse.Namespace) -> int:
     from .figures import instructions_text
     from .measure import ROUNDS, measure_instructions
 
+    if not args.instructions:
+        raise UsageError("--target says where instructions are counted; add --instructions")
+    for name, plain in OTHERS.items():
+        if getattr(args, name, None) not in (plain, None):
+            option = "for" if name == "sustain" else name.replace("_", "-")
+            raise UsageError(f"--instructions counts, with one thread and no clock; leave --{option} out")
     targets = list(dict.fromkeys(args.target or TARGETS))
     for name in targets:
         if name not in TARGETS:
@@ -38,8 +48,6 @@ def run_instructions(args: argparse.Namespace) -> int:
     rounds = ROUNDS if args.rounds is None else args.rounds
     if not 1 <= rounds <= MOST_ROUNDS:
         raise UsageError(f"--rounds {rounds} isn't between 1 and {MOST_ROUNDS}")
-    if args.threads != [1]:
-        raise UsageError("--instructions counts with one thread; leave --threads out")
     bundle = open_bundle(args.bundle)
     tried = pairs(bundle, args.artifact, args.engine)
     if not tried:
