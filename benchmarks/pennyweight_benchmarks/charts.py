@@ -244,7 +244,9 @@ def lines(rows: Sequence[Series], x: str, y: str, logarithmic: Sequence[str] = (
     for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         if name in logarithmic and all(value > 0 for row in rows for value in (row.x if name == "x" else row.y)):
             axes.set(**{f"{name}scale": "log"})
-            axis.set_major_formatter("{x:,g}")
+            low, high = axis.get_view_interval()
+            axis.set_major_locator(_logarithmic(low, high))
+            axis.set_major_formatter(_short_number)
             axis.set_minor_formatter(NullFormatter())
     if "x" in logarithmic:
         axes.set_xticks(sorted({value for row in rows for value in row.x}))
@@ -301,11 +303,20 @@ def _widened(values: Sequence[float]) -> tuple[float, float]:
 def _microseconds(axes: Axes, low: float, high: float) -> None:
     """Give the axes a logarithmic scale of µs, with as many numbers as it has room for."""
     axes.set(xscale="log", xlim=(low, high), xlabel="median latency of one image, µs (logarithmic)")
-    decades = np.log10(high / low)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.2 else (1,), numticks=40))
+    axes.xaxis.set_major_locator(_logarithmic(low, high))
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, axis="x", which="major")
+
+
+def _logarithmic(low: float, high: float) -> LogLocator:
+    return LogLocator(subs=(1, 2, 5) if np.log10(high / low) < 2.2 else (1,), numticks=40)
+
+
+def _short_number(value: float, _: Any = None) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g} M"
+    return f"{value / 1e3:g} k" if value >= 1e4 else f"{value:g}"
 
 
 def _number_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:

@@ -15,7 +15,7 @@ from .errors import PennyweightError
 from .golden import DEFAULT_TOLERANCE
 from .images import read_picture
 from .isolation import run_isolated
-from .machine import THROTTLED_BITS, machine_state
+from .machine import activity, machine_facts, machine_state, taints
 
 JsonObject = dict[str, Any]
 TURNS = 200
@@ -33,9 +33,11 @@ def explain_picture(bundle: Bundle, path: str, chosen: JsonObject) -> JsonObject
         chosen: what ``load`` took, as ``Model.describe`` gives it.
 
     Returns:
-        JSON: "rows" (top three classes and µs per phase), "chosen", "state" (clock, throttling), "causes" in words.
+        JSON: "rows" (top three classes and µs per phase), "chosen", "machine" and "states" (clock, throttling before
+        and after), "causes" in words.
     """
     rows = []
+    facts, states, readings = machine_facts(), [machine_state()], [activity()]
     for spec in bundle.manifest.artifacts:
         for engine in filter(is_installed, engines_for(spec.format)):
             row: JsonObject = {"artifact": spec.name, "engine": engine}
@@ -48,9 +50,12 @@ def explain_picture(bundle: Bundle, path: str, chosen: JsonObject) -> JsonObject
             record = next((one for one in spec.engines if one.engine == engine), None)
             row["verdict"] = record.verdict if record else None
             rows.append(row)
-    state = machine_state()
-    result = {"picture": path, "rows": rows, "chosen": chosen, "state": state}
-    return {**result, "causes": [*_slow(rows, state), *_disagreement(bundle, rows), *_unlike(bundle, path, chosen)]}
+    states.append(machine_state())
+    readings.append(activity())
+    spoilt = [f"{taint['cause']}: {taint['remedy']}" for taint in taints(facts, states, readings)]
+    causes = [*spoilt, *_slow(rows), *_disagreement(bundle, rows), *_unlike(bundle, path, chosen)]
+    result = {"picture": path, "rows": rows, "chosen": chosen, "machine": facts, "states": states}
+    return {**result, "causes": causes}
 
 
 def explain_task(arguments: JsonObject) -> JsonObject:
@@ -82,12 +87,8 @@ def _median(call: Any, turns: int) -> float:
     return statistics.median(times) / 1000
 
 
-def _slow(rows: list[JsonObject], state: JsonObject) -> list[str]:
-    causes = []
-    flags = state["throttled"]
-    held = [name for bit, name in THROTTLED_BITS.items() if isinstance(flags, int) and flags >> bit & 1]
-    if held:
-        causes.append(f"the processor is held back ({', '.join(held)}): a better power supply or cooling helps")
+def _slow(rows: list[JsonObject]) -> list[str]:
+    causes: list[str] = []
     chosen = next((row for row in rows if row["chosen"] and row["phases"]), None)
     if chosen is None:
         return causes

@@ -145,6 +145,17 @@ def taints(facts: JsonObject, states: list[JsonObject], readings: Sequence[Activ
     return [{"kind": kind, "cause": cause, "remedy": REMEDY[kind]} for kind, cause in found]
 
 
+def machine_line(facts: JsonObject, states: list[JsonObject]) -> str:
+    """Put the processor, its clock, temperature, throttling and load into one line."""
+    state, heat = states[-1], temperatures(states)
+    text = f"{facts['cpu']}, {facts['cpus']} CPUs, governor {facts['governor']}, {state['frequency_mhz']} MHz"
+    if heat["start"] == UNKNOWN:
+        text += ", temperature unknown"
+    else:
+        text += f", {heat['start']} °C at the start, {heat['peak']} at most, settled: {heat['settled']}"
+    return text + f", throttling {state['throttled']}, load {state['load']}"
+
+
 def _throttling(flags: list[Any]) -> list[str]:
     """Name the bits set at any reading, and the sticky ones that were set between the first and the last."""
     known = [flag for flag in flags if isinstance(flag, int)]

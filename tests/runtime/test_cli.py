@@ -120,9 +120,28 @@ def test_explain_shows_every_pair_and_saves_what_the_model_sees(tmp_path: Path) 
     for artifact, engine in installed_pairs():
         assert any(artifact in line and engine in line for line in result.stdout.splitlines())
     assert "chosen: float32" in result.stdout
+    assert "throttling" in result.stdout
     seen, _ = read_picture(tmp_path / "mine.seen.png")
     block = seen.shape[0] // IMAGES.shape[1]
     np.testing.assert_array_equal(seen[::block, ::block], 255 - IMAGES[0])
+
+
+def test_explain_names_other_work_as_the_likely_cause_of_slowness(tmp_path: Path) -> None:
+    pytest.importorskip("PIL", reason="Pillow isn't installed")
+    from pennyweight.images import write_picture
+
+    write_picture(tmp_path / "mine.png", IMAGES[0])
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        # The kernel's counters tick 100 times a second: the run must last long enough for a share to show.
+        result = command("predict", "--explain", FIXTURE, "mine.png", cwd=tmp_path)
+    finally:
+        busy.kill()
+        busy.wait()
+    assert result.returncode == 0, result.stderr
+    assert f"({busy.pid})" in result.stdout
+    assert "stop other work" in result.stdout
+    assert "nothing looks wrong" not in result.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error(images: Path) -> None:

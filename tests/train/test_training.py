@@ -107,8 +107,11 @@ def test_what_can_not_be_trained_is_refused(few_digits: Dataset) -> None:
         train("lab", make_dataset("mine", (x, np.eye(10)[few_digits.y_train])))
     with pytest.raises(InputError, match="1 class"):
         train("lab", make_dataset("mine", (x, np.zeros(200, int))))
-    with pytest.raises(InputError, match=r"the loss is .* in epoch 1; scale the inputs"):
+    with pytest.raises(InputError, match=r"x_train holds values beyond float32; scale the inputs"):
         train("lab", make_dataset("mine", (x.astype(np.float64) * 1e37, few_digits.y_train)))
+    # Finite as float32, but the sum of the losses isn't.
+    with pytest.raises(InputError, match=r"the loss is .* in epoch 1; scale the inputs"):
+        train("lab", make_dataset("mine", (x.astype(np.float64) * 1e35, few_digits.y_train)))
 
 
 def test_augmentation_changes_images_a_little_and_keeps_their_form() -> None:

@@ -136,8 +136,11 @@ def _fit(
     run_epoch = _epoch_function(model, recipe.batch, tf)
     inputs = data.x_train
     if inputs.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # what overflows here is caught by its loss below
+        with np.errstate(over="ignore"):
             inputs = inputs.astype(np.float32)
+        # A loss may hide these: some processors' ReLU turns NaN into 0.
+        if not np.isfinite(inputs).all():
+            raise InputError(f"{data.name}: x_train holds values beyond float32; scale the inputs to about 0…1")
     x, y = tf.constant(inputs), tf.constant(data.y_train)
     losses, accuracies = [], []
     for epoch in range(1, epochs + 1):

@@ -28,7 +28,7 @@ from pennyweight.bundle import open_bundle
 from pennyweight.engines import absence, is_installed
 from pennyweight.errors import EngineMissingError, UsageError
 from pennyweight.latency import QUANTILES
-from pennyweight.machine import UNKNOWN, temperatures
+from pennyweight.machine import machine_line
 from pennyweight.output import emit, progress
 from pennyweight.tables import text_table
 from pennyweight.worker import STEPS
@@ -130,7 +130,8 @@ def bench_text(results: JsonObject) -> str:
     measured = [row for row in rows if row["rounds"]]
     baseline = next((row for row in measured if row["engine"] == BASELINE), measured[0] if measured else None)
     header = ["artifact", "engine", *(f"{name} µs" for name in QUANTILES), "speed-up"]
-    lines = [f"{results['bundle']}: one image, {_effort(measured)}; {_machine(results)}", ""]
+    machine = machine_line(results["machine"], results["states"])
+    lines = [f"{results['bundle']}: one image, {_effort(measured)}; {machine}", ""]
     lines += [text_table(header, [_cells(row, baseline, rows) for row in rows], 2)]
     if measured:
         lines += ["", *_costs(measured, rows)]
@@ -145,17 +146,6 @@ def bench_text(results: JsonObject) -> str:
     lines += _cautions(measured)
     lines += [f"tainted: {taint['cause']}; {taint['remedy']}" for taint in results["taints"]]
     return "\n".join(lines)
-
-
-def _machine(results: JsonObject) -> str:
-    facts, state = results["machine"], results["states"][-1]
-    text = f"{facts['cpu']}, {facts['cpus']} CPUs, governor {facts['governor']}, {state['frequency_mhz']} MHz"
-    heat = results.get("temperature") or temperatures(results["states"])
-    if heat["start"] == UNKNOWN:
-        text += ", temperature unknown"
-    else:
-        text += f", {heat['start']} °C at the start, {heat['peak']} at most, settled: {heat['settled']}"
-    return text + f", throttling {state['throttled']}, load {state['load']}"
 
 
 def _name(row: JsonObject) -> str:

@@ -84,6 +84,8 @@ def _write_seen(path: str, prepared: Array) -> None:
 
 
 def _explanation(result: dict[str, Any], seen: str, size: str) -> str:
+    from pennyweight.machine import machine_line
+
     cells = []
     for row in result["rows"]:
         ranked = "  ".join(f"{label} {share:.3f}" for label, share in row["top"]) or row["reason"]
@@ -92,16 +94,16 @@ def _explanation(result: dict[str, Any], seen: str, size: str) -> str:
             ["→" if row["chosen"] else "", row["artifact"], row["engine"], row["verdict"] or "", ranked, *times]
         )
     header = ["", "artifact", "engine", "parity", "top three", *(f"{name} µs" for name in PHASES)]
-    state, chosen = result["state"], result["chosen"]
+    chosen = result["chosen"]
     lines = [
         f"{result['picture']}: the model takes {size}; what it sees is in {seen}",
         "",
         text_table(header, cells, 5),
         "",
         f"chosen: {chosen['artifact']} on {chosen['engine']}, {chosen['threads']} thread(s): {chosen['reason']}",
-        "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in state.items()),
+        machine_line(result["machine"], result["states"]),
         "",
-        *(f"! {cause}" for cause in result["causes"] or ["nothing looks wrong"]),
+        *([f"! {cause}" for cause in result["causes"]] or ["nothing looks wrong"]),
     ]
     return "\n".join(lines)
 
