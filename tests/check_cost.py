@@ -20,7 +20,7 @@ from pennyweight.commands.verify import pairs
 from pennyweight.errors import PennyweightError
 from pennyweight.output import write_atomically
 from pennyweight_benchmarks.documents import Document, check_document, read_documents
-from pennyweight_benchmarks.instructions.comparison import compare_instructions, counts_text
+from pennyweight_benchmarks.instructions.comparison import compare_instructions, remarks
 from pennyweight_benchmarks.instructions.figures import instructions_text
 from pennyweight_benchmarks.instructions.measure import measure_instructions
 from pennyweight_benchmarks.pi import TARGETS
@@ -41,7 +41,7 @@ def count(targets: Sequence[str], wanted: Sequence[tuple[str, str]] = (), runtim
 def judge(kept: Document, now: Document) -> tuple[int, str]:
     """Compare two counts; give the exit code and what to print."""
     result = compare_instructions(_only(kept, now), now)
-    lines = [counts_text(result)]
+    lines = remarks(result)
     if result["worse"]:
         lines += [f"GREW: {_grown(row)}" for row in result["rows"] if row["row"] in result["worse"]]
         lines.append(RENEW)

@@ -74,20 +74,21 @@ def counts_text(result: JsonObject) -> str:
     """Lay a comparison out for a terminal: the figures that changed, and what couldn't be compared."""
     lines = [f"{letter}: {run['file']}, {run['bundle']}, {run['created']}" for letter, run in zip("AB", result["runs"])]
     changed = [
-        [row["row"], name, f"{one['a']:,}", f"{one['b']:,}", f"×{one['ratio']:.4f}", one["claim"]]
+        [row["row"], name, f"{one['a']:,}", f"{one['b']:,}", f"×{one['ratio']:.5f}", one["claim"]]
         for row in result["rows"]
         for name, one in row["figures"].items()
         if one["claim"] != SAME
     ]
     lines += ["", text_table(HEADER, changed, 2), ""] if changed else [""]
-    lines += [
-        f"{row['row']}: {row['claim'] or 'no counts'}: {row['reason']}" for row in result["rows"] if row["reason"]
-    ]
-    lines += result["notes"]
+    return "\n".join([*lines, *remarks(result), MEANING])
+
+
+def remarks(result: JsonObject) -> list[str]:
+    """Say what couldn't be compared and why, and how many figures changed."""
+    lines = [f"{row['row']}: {row['claim'] or 'no counts'}: {row['reason']}" for row in result["rows"] if row["reason"]]
     figures = [one["claim"] for row in result["rows"] for one in row["figures"].values()]
     counts = ", ".join(f"{figures.count(claim)} {claim}" for claim in (SAME, FEWER, MORE, WORSE))
-    lines.append(f"instructions: {counts}; worse is over {100 * result['tolerance']:g} % more. {MEANING}")
-    return "\n".join(lines)
+    return [*lines, *result["notes"], f"instructions: {counts}; worse is over {100 * result['tolerance']:g} % more"]
 
 
 def _key(row: JsonObject) -> tuple[str, str, str]:
@@ -101,6 +102,8 @@ def _row(
     if a is None or b is None:
         # What was counted before and is gone can't be said to be no worse.
         row.update(reason=f"only in {'B' if a is None else 'A'}", claim=LOST if a and a["rounds"] else "")
+    elif not a["rounds"] and not b["rounds"]:
+        pass  # a target that has no such engine
     elif not a["rounds"] or not b["rounds"]:
         said = "; ".join(
             f"{letter} {one['status']}: {one['reason']}" for letter, one in (("A", a), ("B", b)) if one["reason"]

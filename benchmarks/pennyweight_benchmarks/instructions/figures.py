@@ -61,12 +61,12 @@ def engine_name(row: Mapping[str, Any]) -> str:
 
 
 def calls_cells(row: JsonObject) -> list[str]:
-    """Give a row of the table of one image; figures that aren't there are empty."""
+    """Give a row of the table of one image; one without counts says its status, and ``remarks`` why."""
     counts = row_counts(row)
     one, bare = counts.get(CLASSIFY), counts.get(BARE)
     ratio = f"{one / bare:.2f}" if one and bare else ""
-    names = [row["target"], row["artifact"], engine_name(row)]
-    return [*names, *(f"{value:,}" if value else "" for value in (one, bare)), ratio]
+    figures = ["" if value is None else f"{value:,}" for value in (one, bare)] if counts else [row["status"], ""]
+    return [row["target"], row["artifact"], engine_name(row), *figures, ratio]
 
 
 def start_cells(row: JsonObject) -> list[str]:
@@ -131,7 +131,9 @@ def remarks(document: JsonObject) -> list[str]:
     """Say what is missing and why, and how exactly the counts repeat."""
     lines = []
     for row in document["rows"]:
-        if row["reason"]:
+        if row["status"] == "absent":
+            lines.append(f"{row['target']}: {row['reason']}")
+        elif row["reason"]:
             lines.append(f"{row_title(row)}: {row['status']}: {row['reason']}")
         elif row.get("no_bare"):
             lines.append(f"{row_title(row)}: no {BARE}: {row['no_bare']}")
@@ -140,7 +142,7 @@ def remarks(document: JsonObject) -> list[str]:
     several = [row for row in document["rows"] if len(row["rounds"]) > 1]
     if several:
         lines += _repeated(several)
-    return lines
+    return list(dict.fromkeys(lines))
 
 
 def _repeated(rows: list[JsonObject]) -> list[str]:
