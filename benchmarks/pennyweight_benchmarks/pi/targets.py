@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 # What a Raspberry Pi OS Lite has for Python, and what a user of it installs for virtual environments.
-PYTHON = ("libpython3-stdlib", "libstdc++6", "python3", "python3-minimal", "python3-pip", "python3-venv")
+PYTHON = ("base-files", "libpython3-stdlib", "libstdc++6", "python3", "python3-minimal", "python3-pip", "python3-venv")
 NUMPY = "python3-numpy"
 PILLOW = "python3-pil"
 # Whichever pure Python versions of these suit; not what the workstation has, which may be compiled for it.
