@@ -1,6 +1,6 @@
 """Counted instructions: what the emulator wrote is read, compared exactly, shown as what it is, and held to a gate.
 
-What needs the emulated targets is in tests/cost_on_target.py, which `make check-cost` runs.
+What needs the emulated targets is in tests/pi/test_cost.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""That `make check-cost` works, on a real target: it counts exactly, and a slowdown of the runtime trips it.
-
-Not collected by `make test`: it needs the emulated targets, and `make check-cost` runs it.
-"""
+"""That `make check-cost` works, on a real target: it counts exactly, and a slowdown of the runtime trips it."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ import check_cost
 import pennyweight
 from pennyweight_benchmarks.documents import Document
 from pennyweight_benchmarks.instructions.figures import spreads
+
+pytestmark = pytest.mark.pi
 
 TARGET = "arm64-debian12"
 PAIR = ("float32.tflite", "tflite-runtime")
