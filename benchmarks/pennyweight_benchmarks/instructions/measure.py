@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -70,6 +71,7 @@ def measure_instructions(
         if row["status"] == "ok":
             groups.setdefault((row["target"], row["engine"]), []).append(row)
     package = runtime or Path(pennyweight.__file__).parent
+    stopped = threading.Event()
 
     def count(group: tuple[str, str]) -> None:
         target, engine = group
@@ -77,10 +79,12 @@ def measure_instructions(
             progress(f"{target}: compiling bytecode for {engine}")
             _tried(groups[group][0], lambda row: count_once(stage, row["artifact"], engine, compiling=True))
             for row in groups[group]:
+                if stopped.is_set():
+                    return
                 progress(f"{target}: counting {row['artifact']} on {engine}")
                 _tried(row, lambda row: _count(row, rounds, lambda: count_once(stage, row["artifact"], engine)))
 
-    _for_all(count, list(groups))
+    _for_all(count, list(groups), stopped)
     return {
         "format": INSTRUCTIONS,
         "version": VERSION,
@@ -123,13 +127,16 @@ def _count(row: JsonObject, rounds: int, once: Callable[[], tuple[Any, JsonObjec
         row["threads"] = max(row["threads"], counts.threads)
 
 
-def _for_all(work: Callable[[tuple[str, str]], None], jobs: Sequence[tuple[str, str]]) -> None:
-    """Do the jobs, two at a time; when one is interrupted those that wait aren't begun."""
+def _for_all(
+    work: Callable[[tuple[str, str]], None], jobs: Sequence[tuple[str, str]], stopped: threading.Event
+) -> None:
+    """Do the jobs, two at a time; when this is interrupted, those that wait aren't begun, and ``stopped`` is set."""
     pool = ThreadPoolExecutor(WORKERS)
     try:
         for _ in pool.map(work, jobs):
             pass
     finally:
+        stopped.set()
         pool.shutdown(cancel_futures=True)
 
 
