@@ -319,6 +319,14 @@ def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "can't compile counting.c" in one_line(command("bench", FIXTURE, "--instructions"), 1)
 
 
+def test_without_what_targets_are_made_of_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cc").symlink_to(shutil.which("true") or "/bin/true")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "dpkg isn't on this machine" in one_line(command("bench", FIXTURE, "--instructions"), 1)
+
+
 # The kept figures.
 
 
