@@ -291,6 +291,8 @@ def test_spread_and_threads_are_said() -> None:
         (["--target", "pi9"], "no target 'pi9'; the targets are arm64-debian12"),
         (["--threads", "2"], "leave --threads out"),
         (["--quick"], "leave --quick out"),
+        (["--on", "somewhere"], "leave --on out"),
+        (["--keep"], "--keep"),
         (["--for", "1m"], "leave --for out"),
         (["--original", "model.keras"], "leave --original out"),
         (["--rounds", "0"], "--rounds 0"),
