@@ -9,19 +9,23 @@ from pennyweight.bundle import open_bundle
 from pennyweight.commands import bench
 from pennyweight.output import notice
 
+from .devices.command import add_device_arguments, is_for_devices, run_on_devices
 from .original import measure_original
 
 HELP = bench.HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments and --original."""
-    bench.add_arguments(parser)
+    """Add the verb's arguments, --on and --original."""
+    add_device_arguments(parser, bench)
     parser.add_argument("--original", metavar="MODEL.keras", help="time the original Keras model too, as the baseline")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 when a worker failed, or when the model isn't the bundle's original."""
+    if is_for_devices(args):
+        bench.plan_from(args)
+        return run_on_devices("bench", args)
     if not args.original:
         return bench.run(args)
     plan = bench.plan_from(args)

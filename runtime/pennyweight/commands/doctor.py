@@ -15,6 +15,7 @@ from pennyweight.output import emit
 from pennyweight.tables import text_table
 
 HELP = "what this device has, what would break, and one block to paste that mends it"
+EXTENSIBLE = True
 JsonObject = dict[str, Any]
 
 

@@ -12,6 +12,7 @@ from pennyweight.service import Service
 from ._arguments import add_bundle, add_restart, add_trust
 
 HELP = "make a bundle the current one in a folder: checked, self-tested, switched in one step"
+EXTENSIBLE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,7 @@ from ._arguments import add_bundle, add_choice, add_threads
 from .verify import pairs
 
 HELP = "accuracy and agreement with the original model, with a verdict"
+EXTENSIBLE = True
 TIMEOUT = 600.0
 EXIT_CODES = {"pass": 0, "absent": 0, "fail": 1, "inconclusive": 3}
 HEADER = [

@@ -15,6 +15,7 @@ from pennyweight.tables import text_table
 from ._arguments import add_bundle, add_choice, add_trust
 
 HELP = "the hashes, then the golden self-test on each artifact and engine"
+EXTENSIBLE = True
 # A golden set is a few samples; an engine that needs longer for it hangs.
 TIMEOUT = 120.0
 

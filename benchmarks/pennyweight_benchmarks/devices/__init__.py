@@ -1,0 +1,1 @@
+"""Device verbs on other machines: ``--on pi@host`` brings bundle, runtime and engine there, and the result back."""
