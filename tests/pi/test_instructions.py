@@ -35,8 +35,7 @@ CAMERA = "import numpy\nframe = numpy.load('frame.npy')\n"
 PICAMERA2 = f"""{CAMERA}
 class Picamera2:
     def create_preview_configuration(self, main): assert main == {{"format": "RGB888"}}
-    def configure(self, configuration): pass
-    def start(self): pass
+    def start(self, configuration): pass
     def capture_array(self): return frame
 """
 CV2 = f"""{CAMERA}
@@ -109,7 +108,7 @@ def test_a_camera_frame_gets_its_label(
     device_wheel: Path,
     targets: tuple[dict[str, Built], dict[str, str]],
 ) -> None:
-    assert len(FRAMES[program].splitlines()) == 5
+    assert len([line for line in FRAMES[program].splitlines() if line]) == 5
     samples = open_bundle(home / "digits.pennyweight").golden()
     (images,), (outputs,) = samples.inputs.values(), samples.outputs.values()
     # A camera's frame: 640 × 480 pixels of three channels, with the digit as large as the frame is high.

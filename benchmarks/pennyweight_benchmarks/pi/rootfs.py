@@ -13,6 +13,9 @@ from .errors import TargetError
 MERGED = ("bin", "sbin", "lib", "lib64")
 DOCUMENTS = ("doc", "info", "lintian", "locale", "man")
 EMULATED = "usr/libexec/emulated"
+WHEELS = "/usr/share/python-wheels"
+# Raise it when a root is fitted otherwise, so that cached ones are built anew.
+FITTING = 2
 
 
 def unpack(packages: Iterable[Path], root: Path) -> None:
@@ -62,6 +65,9 @@ def fit_for_emulation(root: Path, final: Path, emulator: Path, core: str, python
         path.rename(hidden / path.name)
         path.write_text(_wrapper(final, emulator, core, path.name))
         path.chmod(0o755)
+    # A 32-bit Python of Debian 13 looks for files by a system call that QEMU 7.2 doesn't turn to the root.
+    for path in (root / "usr" / "lib").glob("python3.*/_sysconfigdata_*.py"):
+        path.write_text(path.read_text().replace(f"'{WHEELS}", f"'{final}{WHEELS}"))
     if not (programs / f"python{python}").exists():
         raise TargetError(f"the packages hold no Python {python}")
 

@@ -37,7 +37,9 @@ def build(name: str, progress: Progress = lambda text: None, lock: Lock | None =
     def finish(root: Path, final: Path) -> None:
         rootfs.fit_for_emulation(root, final, emulator, target.core, target.python)
 
-    root = package_folder(target.debian, lock, progress, finish, [target.core, target.python, str(emulator)])
+    root = package_folder(
+        target.debian, lock, progress, finish, [target.core, target.python, str(emulator), rootfs.FITTING]
+    )
     groups = {}
     for group in target.wheels:
         files = lock.wheels.get(name, {}).get(group)
