@@ -30,6 +30,7 @@ bench: $(STAMP)
 # That the measuring measures right: A/A comparisons, independent tools, the time that parity takes.
 bench-proof: $(STAMP)
 	$(BIN)/python -m pennyweight_benchmarks.proofs
+	$(BIN)/python -m pennyweight_benchmarks.export_memory
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -54,5 +55,5 @@ clean:
 $(STAMP): pyproject.toml runtime/pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e "./runtime[engines,images]" -e ".[dev]"
+		-e "./runtime[engines,images]" -e ".[dev,legacy]"
 	touch $(STAMP)
