@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-runtime test-pi check format bench bench-proof clean
+.PHONY: demo test test-slow test-runtime test-pi check check-cost renew-cost format bench bench-proof clean
 
 demo: $(STAMP)
 	$(BIN)/pennyweight demo --force -o build/digits
@@ -36,6 +36,13 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Instructions on emulated Raspberry Pis against the kept figures; `make test-pi` tests the gate itself. Needs a C compiler.
+check-cost: $(STAMP)
+	$(BIN)/python tests/check_cost.py
+
+renew-cost: $(STAMP)
+	$(BIN)/python tests/check_cost.py --renew
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
