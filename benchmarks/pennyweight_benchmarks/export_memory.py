@@ -6,7 +6,7 @@ python -m pennyweight_benchmarks.export_memory [--bytes 3e9] [--folder DIR]
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import subprocess
 import sys
 import tempfile
@@ -25,6 +25,15 @@ CLASSES, SIZE = 10, 28
 PIECE = 4096
 TEST_SHARE = 0.12
 TINY_BYTES = 10_000_000
+
+
+# A process between: the kernel counts the memory of whoever starts a process to that process's peak, and this is small.
+_WATCH = """
+import json, resource, subprocess, sys
+done = subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([done.returncode, done.stdout, usage.ru_maxrss, usage.ru_utime + usage.ru_stime]))
+"""
 
 
 class Peak(NamedTuple):
@@ -71,14 +80,13 @@ def save_model(path: Path) -> None:
 
 def measure(what: str, arguments: Sequence[str | Path]) -> Peak:
     """Run Python with these arguments and give its peak; raise RuntimeError where it fails."""
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([sys.executable, *map(str, arguments)], stdout=said, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"{what}: exit code {process.returncode}: {said.read().decode()[-2000:]}")
-    return Peak(what, usage.ru_maxrss * 1024 / 1e6, usage.ru_utime + usage.ru_stime)
+    watched = subprocess.run(
+        [sys.executable, "-c", _WATCH, *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+    code, said, peak, seconds = json.loads(watched.stdout)
+    if code:
+        raise RuntimeError(f"{what}: exit code {code}: {said[-2000:]}")
+    return Peak(what, peak * 1024 / 1e6, seconds)
 
 
 def measure_export(folder: Path, size: float) -> list[Peak]:

@@ -11,9 +11,11 @@ import pytest
 from pennyweight_benchmarks.export_memory import ALLOWED_MB, CLASSES, measure, measure_export, write_pictures
 
 
-def test_the_peak_of_a_process_is_seen() -> None:
+def test_the_peak_of_a_process_is_seen_and_not_that_of_who_starts_it() -> None:
+    own = np.ones(500_000_000, np.uint8)
     peak = measure("300 MB of ones", ["-c", "import numpy; numpy.ones(300_000_000, 'u1')"])
     assert 300 < peak.megabytes < 400
+    assert own.all()
 
 
 def test_a_process_that_fails_is_no_figure() -> None:
