@@ -5,20 +5,24 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-runtime check format bench bench-proof clean
+.PHONY: demo test test-slow test-runtime test-pi check format bench bench-proof clean
 
 demo: $(STAMP)
 	$(BIN)/pennyweight demo --force -o build/digits
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not pi"
 
 test-slow: $(STAMP)
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not pi"
 
 # The runtime's tests from the built wheel, on every Python from 3.9 to 3.13 that is on this machine.
 test-runtime: $(STAMP)
 	$(BIN)/python tests/run_matrix.py
+
+# The runtime on Raspberry-Pi-class targets, emulated; builds them first where the cache doesn't have them.
+test-pi: $(STAMP)
+	$(PYTEST) -m pi tests/pi
 
 bench: $(STAMP)
 	$(BIN)/python -m pennyweight_benchmarks.runtime_cost -o build/bench/runtime_cost.json

@@ -61,11 +61,6 @@ def draw_calibration(data: Dataset, evaluation: Arrays, samples: int, seed: int)
     return Calibration(inputs, record, classes)
 
 
-def _classes_of(answers: Array, rows: Array) -> Array:
-    """Give what a draw from these rows is stratified by; targets are one class, and aren't read for that."""
-    return answers[rows] if answers.dtype == np.int64 else np.zeros(len(rows))
-
-
 def draw_others(
     data: Dataset, evaluation: Arrays, calibration: Arrays, samples: int, seed: int
 ) -> tuple[Arrays, Array | None]:
@@ -84,6 +79,11 @@ def draw_others(
     kept = np.flatnonzero(~np.isin(digests(inputs), taken))
     kept = np.random.default_rng(seed).permutation(kept)[:samples]
     return take_rows(inputs, kept), None if classes is None else classes[rows[kept]]
+
+
+def _classes_of(answers: Array, rows: Array) -> Array:
+    """Give what a draw from these rows is stratified by; targets are one class, and aren't read for that."""
+    return answers[rows] if answers.dtype == np.int64 else np.zeros(len(rows))
 
 
 def _require_differing(inputs: Arrays) -> None:

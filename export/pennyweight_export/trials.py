@@ -82,13 +82,15 @@ def _answer(bundle: Bundle, artifact: str, arguments: dict[str, Any]) -> dict[st
         model = load(bundle, artifact=artifact, engine=engine)
         answer["loaded"] = True
         golden = replay_golden(model, bundle.golden()).largest
-        # It reads the evaluation set in pieces, however large that is.
-        pair, gate = {"bundle": arguments["bundle"], "artifact": artifact, "engine": engine}, dict(arguments["gate"])
+        gate = dict(arguments["gate"])
         least = gate.pop("min_agreement", None)
+        # It reads the evaluation set in pieces, however large that is.
+        pair = {"bundle": arguments["bundle"], "artifact": artifact, "engine": engine}
         figures = parity_task({**pair, **gate})
         if least is not None and figures.get("agreement", 1.0) < least:
-            reason = f"agreement {figures['agreement']:.2%}, at least {least:.2%} is asked for"
-            figures.update(verdict="fail", reason=reason)
+            figures.update(
+                verdict="fail", reason=f"agreement {figures['agreement']:.2%}, at least {least:.2%} is asked for"
+            )
         # Sample by sample is `parity`'s to say: every cold start on a device parses the manifest.
         for name in ("flipped", "engine_version", "machine", "peak_bytes"):
             figures.pop(name, None)

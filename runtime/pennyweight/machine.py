@@ -15,7 +15,9 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-UNKNOWN = "unknown"
+from .emulation import NONE_SEEN, emulation
+from .emulation import UNKNOWN as UNKNOWN
+
 JsonObject = dict[str, Any]
 
 # Other processes may use this many cores on average before a run counts as disturbed; an idle desktop stays below.
@@ -67,7 +69,7 @@ def machine_facts(root: Path = Path("/")) -> JsonObject:
         "virtual_machine": ("yes" if "hypervisor" in cpu["flags"].split() else "none seen")
         if "flags" in cpu
         else UNKNOWN,
-        "emulation": _emulation(cpu, platform.machine()),
+        "emulation": emulation(root, platform.machine()),
     }
 
 
@@ -140,7 +142,7 @@ def taints(facts: JsonObject, states: list[JsonObject], readings: Sequence[Activ
     throttling = _throttling([state["throttled"] for state in states])
     if throttling:
         found.append(("throttled", f"the firmware reports {', '.join(throttling)}"))
-    if facts["emulation"] not in (UNKNOWN, "none seen"):
+    if facts["emulation"] not in (UNKNOWN, NONE_SEEN):
         found.append(("emulated", f"the processor is emulated ({facts['emulation']})"))
     return [{"kind": kind, "cause": cause, "remedy": REMEDY[kind]} for kind, cause in found]
 
@@ -212,18 +214,6 @@ def _container(root: Path) -> str:
     if told != UNKNOWN:
         return told
     return "none seen" if _text(root / "proc/1/cgroup") != UNKNOWN else UNKNOWN
-
-
-def _emulation(cpu: dict[str, str], architecture: str) -> str:
-    """Tell QEMU's user mode by the host's /proc/cpuinfo shining through, its system mode by the processor's name."""
-    if not cpu:
-        return UNKNOWN
-    if "QEMU" in cpu.get("model name", ""):
-        return cpu["model name"]
-    is_x86 = architecture in ("x86_64", "AMD64", "i386", "i686")
-    if ("vendor_id" in cpu) != is_x86:
-        return f"{architecture} programs on another processor"
-    return "none seen"
 
 
 def _frequency_mhz(root: Path) -> Any:

@@ -36,8 +36,13 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 def emit(args: argparse.Namespace, result: Any, text: str) -> None:
     """Give a verb's result: ``text``, or with ``--json`` the JSON; into the file of ``-o`` instead where one is named.
 
-    A file always gets the JSON, and the text is still printed.
+    A file always gets the JSON, and the text is still printed. On an emulated processor both say so.
     """
+    from .emulation import emulation, is_emulated
+
+    if is_emulated():
+        result = {**result, "emulated": emulation()} if isinstance(result, dict) else result
+        notice(args, f"emulated ({emulation()}): answers are this system's, times and memory are no device's")
     document = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     if getattr(args, "output", None):
         write_atomically(args.output, (document + "\n").encode())

@@ -148,7 +148,7 @@ def test_a_reader_that_leaves_early_is_no_error(images: Path) -> None:
     line = f"{sys.executable} -m pennyweight predict {FIXTURE} {' '.join([str(images)] * 20)} | head -n 1"
     result = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=False)
     assert result.returncode == 0
-    assert result.stderr == ""
+    assert [line for line in result.stderr.splitlines() if not line.startswith("emulated (")] == []
 
 
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:

@@ -95,6 +95,21 @@ def test_emulation_is_seen_where_another_processor_shines_through(
     assert (facts["emulation"], facts["virtual_machine"]) == ("none seen", "yes")
 
 
+def test_emulation_is_seen_where_only_the_kernel_shines_through(pi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pi / "proc/sys/kernel").mkdir(parents=True)
+    for kernel, architecture, emulation in [
+        ("x86_64", "aarch64", "aarch64 programs on another processor"),
+        ("aarch64", "aarch64", "none seen"),
+        ("aarch64", "armv8l", "none seen"),  # a 32-bit system on a 64-bit kernel
+    ]:
+        (pi / "proc/sys/kernel/arch").write_text(f"{kernel}\n")
+        monkeypatch.setattr("platform.machine", lambda: architecture)  # noqa: B023  called in this turn
+        assert machine_facts(pi)["emulation"] == emulation
+    cpuinfo = pi / "proc/cpuinfo"
+    cpuinfo.write_text(f"model name\t: QEMU user mode, cortex-a72\n{cpuinfo.read_text()}")
+    assert machine_facts(pi)["emulation"] == "QEMU user mode, cortex-a72"
+
+
 def kinds(*flags: object, end: Activity = CALM._replace(clock=1010.0)) -> list[str]:  # noqa: B008  an immutable value
     states = [{"throttled": flag} for flag in flags or (0, 0)]
     return [taint["kind"] for taint in taints({"emulation": "none seen"}, states, [CALM, end])]

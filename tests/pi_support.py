@@ -1,0 +1,181 @@
+"""What the tests of the Pi targets share: the devices, and everything that is run on each, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pennyweight.engines import engines_for
+from pennyweight_benchmarks.pi import TARGETS, Built, make_environment, run_python
+
+ROOT = Path(__file__).parents[1]
+ANSWERS = ROOT / "tests" / "pi" / "answers.py"
+# A convolution under emulation takes milliseconds an image.
+ROWS = {"lab": 2_000, "cnn": 1_000}
+Array = np.ndarray[Any, Any]
+
+# What of tests/runtime isn't run on a target, and why. The rest is.
+LEFT_OUT = {
+    "test_bench.py": "compares times, which say nothing under emulation, and limits the emulator's own memory",
+    "test_latency.py": "compares times, which say nothing under emulation",
+    "test_select.py": "chooses by times, which say nothing under emulation",
+    "test_endurance.py": "measures the emulator's memory instead of the runtime's",
+    "test_statistics.py": "checks against scipy and statsmodels, which no device needs",
+    "test_installation.py": "is about renames, locks and users; the emulator hands these to the host's kernel",
+    "test_installation_kills.py": "is about the kernel's renames; the emulator hands these to the host's kernel",
+    "test_signatures.py": "runs the host's ssh-keygen",
+    "test_cli.py::test_ctrl_c_is_one_line": "gives the program two seconds to start",
+    "test_cli.py::test_progress_is_shown_on_a_terminal_only": "measures times to see the progress",
+}
+
+
+class Device(NamedTuple):
+    """A target with an environment: which groups of wheels, and whether it sees Debian's packages."""
+
+    name: str
+    target: str
+    groups: tuple[str, ...]
+    system: bool
+    suite: bool = True
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        return TARGETS[self.target].engines
+
+
+def _device(target: str) -> Device:
+    groups = tuple(TARGETS[target].wheels)
+    return Device(target, target, groups, "numpy" not in groups)
+
+
+DEVICES = (
+    *(_device(target) for target in TARGETS),
+    Device(
+        "arm64-debian12, system's numpy",
+        "arm64-debian12",
+        tuple(group for group in TARGETS["arm64-debian12"].wheels if group not in ("numpy", "tests")),
+        system=True,
+        suite=False,
+    ),
+)
+
+
+class Visit(NamedTuple):
+    """What a device gave: each command's outcome by its name, and the answers by bundle, artifact and engine."""
+
+    commands: dict[str, subprocess.CompletedProcess[str]]
+    answers: dict[str, dict[tuple[str, str], Array]]
+    versions: dict[str, str]
+
+    def json(self, name: str) -> Any:
+        done = self.commands[name]
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+
+def visit(device: Device, built: Built, bundles: dict[str, Path], picture: Path, wheel: Path, place: Path) -> Visit:
+    """Run the device package's commands, its tests, and every artifact on a device."""
+    place.mkdir()
+    python = make_environment(place / "environment", built, device.groups, [wheel], device.system)
+    lab = bundles["lab"]
+    words: dict[str, list[str | Path]] = {
+        "doctor": ["-m", "pennyweight", "doctor", lab, "--json"],
+        "verify": ["-m", "pennyweight", "verify", lab, "--json"],
+        "parity": ["-m", "pennyweight", "parity", lab, "--json"],
+    }
+    words.update(
+        {
+            f"predict {engine}": ["-m", "pennyweight", "predict", lab, picture, "--engine", engine, "--json"]
+            for engine in device.engines
+        }
+    )
+    # Engines print on standard output at times; what counts goes to standard output alone.
+    commands = {name: run_python(python, what, folder=place) for name, what in words.items()}
+    answers, versions = {}, {}
+    for name, bundle in bundles.items():
+        out = place / f"{name}.npz"
+        done = run_python(python, [ANSWERS, bundle, str(ROWS[name]), out], folder=place)
+        assert done.returncode == 0, done.stderr
+        answers[name], found = read_answers(out)
+        versions.update(found)
+    if device.suite:
+        commands["suite"] = run_suite(python, place)
+    return Visit(commands, answers, versions)
+
+
+def run_suite(python: Path, place: Path) -> subprocess.CompletedProcess[str]:
+    """Run the runtime's tests on a device, with what they write in a folder of its own."""
+    words = ["-m", "pytest", "-m", "not slow", "-rs", "--timeout", "300", "--tb", "short"]
+    words += [f"--deselect=tests/runtime/{name}" for name in LEFT_OUT]
+    own = {"TMPDIR": str(place), "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "found")}
+    return run_python(python, [*words, ROOT / "tests" / "runtime"], folder=place, environment=own, timeout=2400)
+
+
+def workstation_answers(bundles: dict[str, Path], place: Path) -> dict[str, dict[tuple[str, str], Array]]:
+    """Give the answers of this machine's engines."""
+    answers = {}
+    for name, bundle in bundles.items():
+        out = place / f"{name}.npz"
+        command = [sys.executable, ANSWERS, bundle, str(ROWS[name]), out]
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+        answers[name], _ = read_answers(out)
+    return answers
+
+
+def read_answers(path: Path) -> tuple[dict[tuple[str, str], Array], dict[str, str]]:
+    """Read what answers.py wrote: answers by artifact and engine, and the engines' versions."""
+    answers, versions = {}, {}
+    with np.load(path) as file:
+        for key in file.files:
+            artifact, engine, version = key.split()
+            answers[artifact, engine] = file[key]
+            versions[engine] = version
+    return answers, versions
+
+
+def pairs(device: Device, artifacts: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Give every artifact with each engine of a device that reads its format; ``artifacts`` are formats by name."""
+    for artifact, form in artifacts.items():
+        yield from ((artifact, engine) for engine in engines_for(form) if engine in device.engines)
+
+
+@contextmanager
+def stopwatch(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note a part's time, and what of the processors' time it took."""
+    start, before = time.monotonic(), _processor_seconds()
+    try:
+        yield
+    finally:
+        seconds[name] = time.monotonic() - start
+        seconds[f"{name}, processors"] = _processor_seconds() - before
+
+
+def _processor_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Give pytest's closing line."""
+    lines = [line for line in done.stdout.splitlines() if re.search(r"\d+ (passed|failed|error)", line)]
+    return lines[-1] if lines else f"exit {done.returncode}: {(done.stderr or done.stdout)[-300:]}"
+
+
+def say(text: str) -> None:
+    """Tell the developer what is being done, whatever pytest captures."""
+    print(text, file=sys.__stderr__, flush=True)
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
