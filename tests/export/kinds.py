@@ -79,12 +79,12 @@ def residual_cnn() -> tuple[Any, Dataset]:
 
 
 def lstm() -> tuple[Any, Dataset]:
-    return classifier(sequential((9, 5), L.LSTM(8), L.Dense(3)), numbers(9, 5))
+    return classifier(sequential((5, 5), L.LSTM(8), L.Dense(3)), numbers(5, 5))
 
 
 def gru() -> tuple[Any, Dataset]:
-    x = numbers(9, 5)
-    return named(sequential((9, 5), L.Bidirectional(L.GRU(6)), L.Dense(2)), x, numbers(2))
+    x = numbers(5, 5)
+    return named(sequential((5, 5), L.Bidirectional(L.GRU(6)), L.Dense(2)), x, numbers(2))
 
 
 def attention() -> tuple[Any, Dataset]:
