@@ -13,6 +13,7 @@ from .quality import HeldOut, Quality, microseconds
 from .quantizer import Kind, Operator
 from .ranges import PASSING
 from .search import Plan, Search, affordable
+from .weights import CHANNEL_AXIS
 
 # Where the best is asked for, how much error an operator may cost that goes back to int8.
 COSTS_NOTHING = 1.01
@@ -23,21 +24,29 @@ def widen(search: Search) -> None:
     started = time.monotonic()
     units = _units(search.operators)
     found: list[tuple[int, float, dict[str, Kind]]] = []
-    for start in _starts(search, units):
+    for start in _starts(search, units, search.best):
         built = search.built(_plan(search.plan, units, start))
         if built is None or (found and search.late):
             continue
         held_out = affordable(search.held_out, built)
         kinds = _narrowed(search, held_out, units, start, "int8")
-        if set(kinds.values()) == {"float"}:
+        if not _has_integer_weights(units, kinds):
             kinds = _narrowed(search, held_out, units, start, "int16")
         built = search.built(_plan(search.plan, units, kinds))
-        # All in float would be float32 once more.
-        if built is not None and set(kinds.values()) != {"float"}:
+        # All weights in float would be float32 once more.
+        if built is not None and _has_integer_weights(units, kinds):
             wide = sum(kind != "int8" for kind in kinds.values())
             found.append((wide, microseconds(built, held_out.inputs), kinds))
-    if found:
-        _replay(search, units, min(found, key=lambda one: one[:2])[2], started)
+    # Where nothing is good enough, the best that int8 weights can give.
+    chosen = [kinds for *_, kinds in sorted(found, key=lambda one: one[:2])] or _starts(search, units, best=True)
+    if chosen:
+        _replay(search, units, chosen[0], started)
+
+
+def _has_integer_weights(units: Mapping[str, list[Operator]], kinds: Mapping[str, Kind]) -> bool:
+    return any(
+        kinds[scope] != "float" for scope, unit in units.items() if any(one.type in CHANNEL_AXIS for one in unit)
+    )
 
 
 def _units(operators: tuple[Operator, ...]) -> dict[str, list[Operator]]:
@@ -60,10 +69,10 @@ def _units(operators: tuple[Operator, ...]) -> dict[str, list[Operator]]:
     return units
 
 
-def _starts(search: Search, units: Mapping[str, list[Operator]]) -> list[dict[str, Kind]]:
+def _starts(search: Search, units: Mapping[str, list[Operator]], best: bool) -> list[dict[str, Kind]]:
     """Give the kinds by unit to begin from.
 
-    All float, and all int16 where that is good enough. Where the best is asked for, int16 alone, with the head in float
+    All float, and all int16 where that is good enough. For the best, int16 alone, with the head in float
     if that is better.
     """
     everything: dict[str, Kind] = dict.fromkeys(units, "int16")
@@ -72,11 +81,11 @@ def _starts(search: Search, units: Mapping[str, list[Operator]]) -> list[dict[st
     scopes = list(units)
     ideas += [{**everything, **dict.fromkeys(scopes[-count:], "float")} for count in (1, 2) if count < len(scopes)]
     measured = []
-    for kinds in ideas if search.best else ideas[:1]:
+    for kinds in ideas if best else ideas[:1]:
         built = search.built(_plan(search.plan, units, kinds))
         if built is not None:
             measured.append((search.held_out.measure(built), kinds))
-    if search.best:
+    if best:
         return [kinds for _, kinds in sorted(measured, key=lambda one: one[0].error)[:1]]
     return [dict.fromkeys(units, "float"), *(kinds for quality, kinds in measured if quality.holds(search.gate))]
 
