@@ -82,7 +82,7 @@ def test_a_call_that_never_settles_is_reported() -> None:
 
     def drifting(_: Any) -> None:
         state[0] += 1
-        spin(int(20_000 * 1.02 ** state[0]))(None)  # a block is five calls or more, so ten percent
+        spin(int(20_000 * 1.1 ** state[0]))(None)  # a block is five calls or more, so sixty percent
 
     assert not time_call(drifting, [0], 0.01).settled
     # On a machine that is busy with other tests a steady call may look unsteady now and then; five times it won't.

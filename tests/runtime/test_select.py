@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -97,3 +99,12 @@ def test_a_cache_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, t
 
 def test_an_engine_that_reads_nothing_here_is_refused() -> None:
     assert "no engine 'x'" in one_line(command("select", FIXTURE, "--engine", "x"), 2)
+
+
+def test_a_pair_without_a_verdict_is_judged_by_the_gate_of_the_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    select = importlib.import_module("pennyweight.commands.select")
+    monkeypatch.setattr(select, "engine_version", lambda name: "0.0.1")
+    verdict = select._verdict(BUNDLE, ARTIFACT, ENGINE, argparse.Namespace(quiet=True))
+    # By the default gate of half a point, so few samples would decide nothing.
+    assert BUNDLE.manifest.gate["max_drop"] == 0.3
+    assert (verdict["verdict"], "allowed 30.00 points" in verdict["reason"]) == ("pass", True)

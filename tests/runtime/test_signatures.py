@@ -139,7 +139,7 @@ def test_a_line_of_several_names_is_understood(signed: Path, key: Path, tmp_path
     assert open_bundle(signed, trust=signers(tmp_path, key, names)).signer
 
 
-@pytest.mark.parametrize("content", [b"", b"not a signature", b"\0" * 100_000])
+@pytest.mark.parametrize("content", [b"", b"not a signature", b"\0" * 100_000], ids=["empty", "text", "zeros"])
 def test_a_damaged_signature_is_refused(signed: Path, trust: Path, tmp_path: Path, content: bytes) -> None:
     (signed / "manifest.json.sig").write_bytes(content)
     refused(signed, trust)

@@ -90,8 +90,10 @@ def _verdict(bundle: Bundle, artifact: str, engine: str, args: argparse.Namespac
             return {**row, "verdict": record.verdict, "reason": record.reason}
         progress(args, f"parity of {artifact} on {engine}, which has no verdict on this machine")
         arguments = {"bundle": str(bundle.path), "artifact": artifact, "engine": engine}
+        # The margin that the bundle's own verdicts were made with.
+        gate = {key: value for key, value in bundle.manifest.gate.items() if isinstance(value, (int, float))}
         if EVALUATION_NAME in bundle.manifest.files:
-            parity = run_isolated("pennyweight.parity:parity_task", arguments, TIMEOUT)
+            parity = run_isolated("pennyweight.parity:parity_task", {**gate, **arguments}, TIMEOUT)
             return {**row, "verdict": parity["verdict"], "reason": parity["reason"]}
         golden = run_isolated("pennyweight.golden:golden_task", arguments, TIMEOUT)
     except PennyweightError as error:
