@@ -54,7 +54,9 @@ def fitted(data: Dataset, wanted: Any, *body: Any, dtype: str = "uint8", activat
     import keras
 
     keras.utils.set_random_seed(0)
-    layers = body or (keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(8, "relu"))
+    # Made anew: a layer draws its seed when it is made, and the caller made these before this one's.
+    layers = [type(layer).from_config(layer.get_config()) for layer in body]
+    layers = layers or [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(8, "relu")]
     entry = keras.Input(data.x_train.shape[1:], dtype=dtype)
     hidden = keras.Sequential([entry, *layers])
     for layer in layers:
