@@ -56,7 +56,7 @@ def test_predict_names_the_digit_in_a_picture(device: Device, visited: Visit, bu
         done = visited.commands[f"predict {engine}"]
         assert done.returncode == 0, done.stderr
         (answer,) = visited.json(f"predict {engine}")["answers"]
-        assert answer["label"] == str(golden[0].argmax())
+        assert answer["classes"][0]["label"] == str(golden[0].argmax())
 
 
 def test_results_are_marked_as_emulated(device: Device, visited: Visit) -> None:
