@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-runtime test-pi check format bench bench-proof clean
+.PHONY: demo test test-slow test-runtime test-pi check check-cost renew-cost format bench bench-proof clean
 
 demo: $(STAMP)
 	$(BIN)/pennyweight demo --force -o build/digits
@@ -30,11 +30,19 @@ bench: $(STAMP)
 # That the measuring measures right: A/A comparisons, independent tools, the time that parity takes.
 bench-proof: $(STAMP)
 	$(BIN)/python -m pennyweight_benchmarks.proofs
+	$(BIN)/python -m pennyweight_benchmarks.export_memory
 
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Instructions on emulated Raspberry Pis against the kept figures; `make test-pi` tests the gate itself. Needs a C compiler.
+check-cost: $(STAMP)
+	$(BIN)/python tests/check_cost.py
+
+renew-cost: $(STAMP)
+	$(BIN)/python tests/check_cost.py --renew
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -47,5 +55,5 @@ clean:
 $(STAMP): pyproject.toml runtime/pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e "./runtime[engines,images]" -e ".[dev]"
+		-e "./runtime[engines,images]" -e ".[dev,legacy]"
 	touch $(STAMP)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .documents import check_document as check_document
     from .documents import read_documents as read_documents
     from .evidence import gather_evidence as gather_evidence
+    from .instructions.measure import measure_instructions as measure_instructions
     from .original import measure_original as measure_original
     from .report import report_html as report_html
     from .results import make_results as make_results
@@ -25,6 +26,7 @@ _HOME = {
     "check_document": "documents",
     "gather_evidence": "evidence",
     "make_results": "results",
+    "measure_instructions": "instructions.measure",
     "measure_original": "original",
     "read_documents": "documents",
     "report_html": "report",
@@ -37,6 +39,7 @@ __all__ = [
     "check_document",
     "gather_evidence",
     "make_results",
+    "measure_instructions",
     "measure_original",
     "read_documents",
     "report_html",

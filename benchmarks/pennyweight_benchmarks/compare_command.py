@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-on-regression",
         action="store_true",
-        help="exit 1 when a latency is measurably worse or a verdict got worse, 3 when a row can't be compared",
+        help="exit 1 when a latency is measurably worse, a verdict got worse or a count grew by over 2 %%, "
+        "3 when a row can't be compared",
     )
     parser.add_argument(
         "--allow-different-machines", action="store_true", help="compare results of two machines, and say that they are"
@@ -24,13 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0, or what --fail-on-regression says."""
+    """Exit code 0, or what --fail-on-regression says. Counted instructions are compared with counted ones, exactly."""
     from .compare import compare, comparison_text
     from .documents import read_documents
+    from .instructions.comparison import compare_instructions, counts_of, counts_text
 
-    result = compare(read_documents([args.first]), read_documents([args.second]), args.allow_different_machines)
-    emit(args, result, comparison_text(result))
-    if result["machines_differ"]:
+    first, second = read_documents([args.first]), read_documents([args.second])
+    counts = counts_of(first, second)
+    result = compare_instructions(*counts) if counts else compare(first, second, args.allow_different_machines)
+    emit(args, result, counts_text(result) if counts else comparison_text(result))
+    if result.get("machines_differ"):
         notice(args, f"different machines: {result['machines_differ']}")
     if not args.fail_on_regression:
         return 0

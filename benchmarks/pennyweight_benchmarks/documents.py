@@ -11,12 +11,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pennyweight.bench import COLD_PARTS
 from pennyweight.errors import InputError
 
 JsonObject = dict[str, Any]
 
 BENCH, RESULTS, PARITY = "pennyweight-bench", "pennyweight-results", "pennyweight-parity"
 EVIDENCE, HISTORY, LAYERS = "pennyweight-evidence", "pennyweight-history", "pennyweight-layers"
+INSTRUCTIONS = "pennyweight-instructions"
 COLLECTION = "pennyweight-report"
 VERSION = 1
 MAX_BYTES = 256 * 2**20
@@ -239,6 +241,28 @@ def _check_layers(shape: _Shape) -> None:
         row["relative_error"].numeric(0)
 
 
+def _check_instructions(shape: _Shape) -> None:
+    shape["bundle"].text()
+    shape["bundle_sha256"].text()
+    targets = shape["targets"].mapping()
+    for name in targets.value:
+        for version in targets[name]["packages"].mapping().value.values():
+            _Shape(version, str(name)).text()
+    for row in shape["rows"].items(1):
+        _check_names(row)
+        row["target"].text()
+        row["status"].text()
+        row["reason"].text()
+        if row.get("threads"):
+            row["threads"].numeric(1)
+        targets[row["target"].value]
+        for one in row["rounds"].items(1 if row["status"].value == "ok" else 0):
+            for name in COLD_PARTS:
+                one["start"][name].numeric(0)
+            for name in ("classify", "bare") if one.get("bare") else ("classify",):
+                one[name]["instructions"].numeric(1)
+
+
 def _check_names(row: _Shape) -> None:
     row["artifact"].text()
     row["engine"].text()
@@ -251,6 +275,7 @@ CHECKS = {
     EVIDENCE: _check_evidence,
     HISTORY: _check_history,
     LAYERS: _check_layers,
+    INSTRUCTIONS: _check_instructions,
 }
 
 

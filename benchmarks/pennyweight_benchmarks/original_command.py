@@ -10,20 +10,25 @@ from pennyweight.commands import bench
 from pennyweight.output import notice
 
 from .devices.command import add_device_arguments, is_for_devices, run_on_devices
+from .instructions.command import add_instructions_arguments, run_instructions
 from .original import measure_original
 
 HELP = bench.HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments, --on and --original."""
+    """Add the verb's arguments, --on, --original and --instructions."""
     add_device_arguments(parser, bench)
     parser.add_argument("--original", metavar="MODEL.keras", help="time the original Keras model too, as the baseline")
+    add_instructions_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 when a worker failed, or when the model isn't the bundle's original."""
-    if is_for_devices(args):
+    elsewhere = is_for_devices(args)
+    if args.instructions or args.target:
+        return run_instructions(args)
+    if elsewhere:
         bench.plan_from(args)
         return run_on_devices("bench", args)
     if not args.original:

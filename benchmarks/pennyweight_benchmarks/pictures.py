@@ -130,7 +130,7 @@ def trade_off_figure(results: JsonObject) -> Figure:
     figure.subplots_adjust(left=0.07, right=0.93)
     for row in rows:
         accuracy, low, high = (100 * value for value in (row["accuracy"], *row["accuracy_interval"]))
-        marker = "s" if row["artifact"].startswith("int8") else "o"
+        marker = "o" if row["artifact"].startswith(("float", "model")) else "s"
         ends = [[accuracy - low], [high - accuracy]]
         place, colour = row["median_ns"] / 1000, _colour(row)
         axes.errorbar(place, accuracy, yerr=ends, fmt=marker, color=colour, capsize=4, ms=7, clip_on=False)

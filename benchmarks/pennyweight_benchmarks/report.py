@@ -16,6 +16,7 @@ from .exhibits import (
     numbers_section,
 )
 from .html import Html, element, embedded_json, joined
+from .instructions.exhibits import instructions_section
 from .performance import speed_section
 from .runs import make_runs
 from .sections import (
@@ -36,7 +37,8 @@ def report_html(documents: Sequence[Document]) -> str:
     """Write the page.
 
     Args:
-        documents: benches, parity, a demo's results, evidence, a training's history, errors per layer; in any number.
+        documents: benches, parity, a demo's results, evidence, a training's history, errors per layer,
+            instructions; in any number.
 
     Returns:
         HTML with everything inline. Each figure is from the documents, which the page carries as JSON in the element
@@ -50,6 +52,7 @@ def report_html(documents: Sequence[Document]) -> str:
         trade_off_section(runs),
         speed_section(runs),
         devices_section(runs),
+        instructions_section(documents),
         confusion_section(documents),
         flips_section(documents),
         classes_section(runs),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pennyweight.bench import claim, microseconds
 from pennyweight.tables import markdown_table
 
-from .documents import HISTORY, LAYERS, Document, JsonObject
+from .documents import HISTORY, INSTRUCTIONS, LAYERS, Document, JsonObject
 from .html import cleaned
+from .instructions.figures import instructions_markdown
 from .runs import NO_PARITY, Run, is_original, make_runs, row_figures, row_name
 
 VERDICTS = ("pass", "fail", "inconclusive")
@@ -46,7 +47,7 @@ def headline(runs: Sequence[Run], documents: Sequence[Document]) -> list[str]:
             said.append(_speed(run, best, where))
     said += [_trained(document.content) for document in documents if document.kind == HISTORY]
     if not runs:
-        kinds = {HISTORY: "a training", LAYERS: "errors per layer"}
+        kinds = {HISTORY: "a training", LAYERS: "errors per layer", INSTRUCTIONS: "a count of instructions"}
         held = ", ".join(dict.fromkeys(kinds.get(document.kind, document.kind) for document in documents))
         said.append(f"Here is {held}; no bench and no parity was given.")
     return said
@@ -164,6 +165,7 @@ def report_markdown(documents: Sequence[Document]) -> str:
         lines += [f"- {_plain(text)}" for text in [*reasons, *gaps(run)]]
         facts = ", ".join(f"{name} {value}" for name, value in conditions(run))
         lines += ["", f"Measured on: {_plain(facts)}", ""]
+    lines += instructions_markdown(documents, _plain)
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pennyweight.errors import InputError, UsageError
 
 from .dataset import Dataset, make_dataset
+from .rows import Rows, settled
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,14 +28,15 @@ ORIENTATION = 0x0112  # the EXIF tag; its values 5…8 turn the picture by a qua
 QUARTER_TURNS = (5, 6, 7, 8)
 
 
-def load_images(folder: Path, seed: int, shape: tuple[int, ...] | None) -> Dataset:
+def load_images(folder: Path, seed: int, shape: tuple[int, ...] | None, memory: int | None = None) -> Dataset:
     """Read a folder of images per class as (n, *shape) uint8, classes numbered in the order of their sorted names.
 
     Subfolders ``train`` and ``test``, each with the same classes in it, are the two parts; otherwise all is split with
     ``seed``. ``shape`` is (height, width) or (height, width, 1) for grey and (height, width, 3) for RGB; images of
     another size are resized, bilinear. Without it they must be of one size, and are grey, (height, width), where all
-    files are. Pictures are turned as their EXIF says. Raise InputError on a folder without images, a file that is
-    none, sizes that differ, or 16-bit and floating-point pictures.
+    files are. Pictures are turned as their EXIF says. A part of more than ``memory`` bytes isn't kept but decoded
+    whenever it is asked for. Raise InputError on a folder without images, a file that is none, sizes that differ, or
+    16-bit and floating-point pictures.
     """
     train, test = folder / "train", folder / "test"
     parts = [train, test] if train.is_dir() and test.is_dir() else [folder]
@@ -44,10 +46,11 @@ def load_images(folder: Path, seed: int, shape: tuple[int, ...] | None) -> Datas
         raise InputError(f"{folder}: classes that train and test don't share: {', '.join(odd)}; make them the same")
     listings = [_listing(part, labels) for part in parts]
     shape = shape or _common_shape([path for paths, _ in listings for path in paths])
-    pairs = [(_read_all(paths, shape), numbers) for paths, numbers in listings]
+    # Settled before the split, so that no picture is decoded twice.
+    pairs = [(settled(_Decoded(paths, shape), memory), numbers) for paths, numbers in listings]
     held_out = pairs[1] if len(pairs) == 2 else None
     note = "the folder's own test part"
-    return make_dataset(str(folder), pairs[0], held_out, labels=labels, split_note=note, seed=seed)
+    return make_dataset(str(folder), pairs[0], held_out, labels=labels, split_note=note, seed=seed, memory=memory)
 
 
 def _classes(folder: Path) -> list[str]:
@@ -94,13 +97,22 @@ def _common_shape(paths: list[Path]) -> tuple[int, ...]:
     return size if grey else (*size, 3)
 
 
-def _read_all(paths: list[Path], shape: tuple[int, ...]) -> UInt8:
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)) or min(shape) < 1:
-        raise UsageError(f"image shape {shape}: give height and width, and 1 or 3 channels")
-    images = np.empty((len(paths), *shape), np.uint8)
-    for index, path in enumerate(paths):
-        images[index] = _pixels(path, shape).reshape(shape)
-    return images
+class _Decoded(Rows):
+    """Pictures that are decoded when they are asked for."""
+
+    gap_bytes = 0
+
+    def __init__(self, paths: list[Path], shape: tuple[int, ...]) -> None:
+        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)) or min(shape) < 1:
+            raise UsageError(f"image shape {shape}: give height and width, and 1 or 3 channels")
+        super().__init__((len(paths), *shape), np.uint8)
+        self._paths = paths
+
+    def _read(self, start: int, stop: int) -> UInt8:
+        images = np.empty((stop - start, *self.shape[1:]), np.uint8)
+        for index, path in enumerate(self._paths[start:stop]):
+            images[index] = _pixels(path, self.shape[1:]).reshape(self.shape[1:])
+        return images
 
 
 def _pixels(path: Path, shape: tuple[int, ...]) -> UInt8:

@@ -12,6 +12,8 @@ from pennyweight.errors import InputError
 
 from .checks import whole_labels
 from .dataset import Dataset, make_dataset
+from .npy import open_npy
+from .rows import Rows
 
 Array = npt.NDArray[Any]
 
@@ -20,9 +22,12 @@ INPUTS, ANSWERS = "X.npy", "y.npy"
 MATLAB_ZERO = 10
 
 
-def load_npy_folder(folder: Path, seed: int) -> Dataset:
-    """Read ``X.npy`` (n, features) and ``y.npy`` (n,) or (n, 1), class numbers; raise InputError on either."""
-    return _dataset(str(folder), _npy(folder / INPUTS), _npy(folder / ANSWERS), seed)
+def load_npy_folder(folder: Path, seed: int, memory: int | None = None) -> Dataset:
+    """Read ``X.npy`` (n, features) and ``y.npy`` (n,) or (n, 1), class numbers.
+
+    Arrays of more than ``memory`` bytes stay in their file; None reads all. Raise InputError on either.
+    """
+    return _dataset(str(folder), _npy(folder / INPUTS), np.asarray(_npy(folder / ANSWERS)), seed, memory)
 
 
 def load_mat(path: Path, seed: int) -> Dataset:
@@ -44,18 +49,14 @@ def load_mat(path: Path, seed: int) -> Dataset:
     return _dataset(str(path), np.ascontiguousarray(content["X"]), y, seed)
 
 
-def _dataset(name: str, x: Array, y: Array, seed: int) -> Dataset:
-    return make_dataset(name, (x, whole_labels(name, ANSWERS, y)), seed=seed)
+def _dataset(name: str, x: Array | Rows, y: Array, seed: int, memory: int | None = None) -> Dataset:
+    return make_dataset(name, (x, whole_labels(name, ANSWERS, y)), seed=seed, memory=memory)
 
 
-def _npy(path: Path) -> Array:
+def _npy(path: Path) -> Array | Rows:
     try:
-        # Mapped, so that the split copies each row once and the file is never in memory whole.
-        array: Array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        return open_npy(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; the folder must hold both {INPUTS} and {ANSWERS}") from error
     except (OSError, ValueError, EOFError) as error:
-        pickled = "pickle" in str(error) or "Python objects" in str(error)
-        reason = "pickled objects, unsafe to read" if pickled else str(error)
-        raise InputError(f"{path}: not readable as .npy ({reason}); save plain numbers with np.save") from error
-    return array
+        raise InputError(f"{path}: not readable as .npy ({error}); save plain numbers with np.save") from error

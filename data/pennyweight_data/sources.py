@@ -21,7 +21,13 @@ DIGIT_LABELS = tuple("0123456789")
 NAMES = ("digits", "lab", *LABELS)
 
 
-def load_data(source: str | Path = "digits", *, seed: int = 0, image_shape: tuple[int, ...] | None = None) -> Dataset:
+def load_data(
+    source: str | Path = "digits",
+    *,
+    seed: int = 0,
+    image_shape: tuple[int, ...] | None = None,
+    memory: int | None = None,
+) -> Dataset:
     """Read a data set from a name, a file or a folder.
 
     ``source`` is one of
@@ -37,7 +43,12 @@ def load_data(source: str | Path = "digits", *, seed: int = 0, image_shape: tupl
 
     A name goes before a file of that name: ``./digits`` is the file or folder. Where a source has no test part, 20 %
     are split off, stratified and drawn with ``seed``; ``split_note`` says so. ``image_shape`` is for folders of images
-    alone: (height, width) or (height, width, channels). Raise InputError on what is missing, damaged or inconsistent.
+    alone: (height, width) or (height, width, channels).
+
+    With ``memory``, inputs and targets of more bytes than that stay in their files and are read piece by piece; see
+    ``Dataset``. Not so those of a ``.mat`` or of Keras, and arrays stored column by column, which are read whole.
+
+    Raise InputError on what is missing, damaged or inconsistent.
     """
     if source == "digits":
         return _digits()
@@ -45,21 +56,28 @@ def load_data(source: str | Path = "digits", *, seed: int = 0, image_shape: tupl
         return _lab()
     if isinstance(source, str) and source in LABELS:
         return load_keras(source)
+    if not str(source):
+        raise InputError(f"data with an empty name; give a file, a folder or one of {', '.join(NAMES)}")
     path = Path(source)
-    if path.is_dir():
-        return _folder(path, seed, image_shape)
-    return _file(path, seed)
+    try:
+        if "\0" in str(source):
+            raise ValueError("it holds a null character")
+        folder = path.is_dir()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{str(source)[:80]!r}: no possible name of a file or folder ({reason})") from error
+    return _folder(path, seed, image_shape, memory) if folder else _file(path, seed, memory)
 
 
-def _folder(path: Path, seed: int, image_shape: tuple[int, ...] | None) -> Dataset:
+def _folder(path: Path, seed: int, image_shape: tuple[int, ...] | None, memory: int | None) -> Dataset:
     if (path / INPUTS).exists() or (path / ANSWERS).exists():
-        return load_npy_folder(path, seed)
+        return load_npy_folder(path, seed, memory)
     if idx_files(path):
-        return load_idx(path, seed)
-    return load_images(path, seed, image_shape)
+        return load_idx(path, seed, memory)
+    return load_images(path, seed, image_shape, memory)
 
 
-def _file(path: Path, seed: int) -> Dataset:
+def _file(path: Path, seed: int, memory: int | None) -> Dataset:
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -68,7 +86,7 @@ def _file(path: Path, seed: int) -> Dataset:
     if size == 0:
         raise InputError(f"{path}: empty; write or fetch it again")
     if path.suffix == ".npz":
-        return load_npz(path, seed)
+        return load_npz(path, seed, memory)
     if path.suffix == ".mat":
         return load_mat(path, seed)
     hint = "give its folder" if path.suffix == ".npy" or "-ubyte" in path.name else "give an .npz, a .mat or a folder"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,138 +14,234 @@ from pennyweight.manifest import ImagePreparation, InputSpec, OutputSpec
 from pennyweight_data import Dataset
 
 from ._tensorflow import keras
-from .arrays import Array
+from .arrays import Array, by_name, sample_dtype, sample_shape
+from .foreign import is_opaque
+from .original import raw_answers
+from .outputs import recognise_output
+from .preprocessing import NOTHING, Factor, Preprocessing, as_factor, leading_layer, reads_tokens
 
 KerasModel = Any  # Keras has no types that strict checking could use
 PIXELS = (0.0, 255.0)
+PROBED = 256  # training samples that show what a model whose last layer is unknown ends in
 
 
-class Interface(NamedTuple):
-    """The artifacts' interface, and what stands between it and the Keras model.
+class Input(NamedTuple):
+    """One input of the artifacts, and what stands between it and the Keras model's.
 
-    ``head`` is "softmax" or "sigmoid" where the model ends in logits and the artifacts append it, otherwise "".
-    The Keras model is fed ``scale`` × input + ``offset``. ``rescaling`` says that the model begins with a Rescaling
-    layer; then ``inner_scale`` and ``inner_offset`` turn the input into what the layers after it see.
+    ``source`` is what Keras and the data call it. The Keras model is fed ``scale`` × input + ``offset``, where
+    ``swapped`` says that the channels' order is turned round first. ``rescaling`` says that the model begins with a
+    Rescaling or Normalization layer there; then ``inner_scale`` and ``inner_offset`` turn the input into what the
+    layers after it see. ``in_graph`` says that quantisation parameters can't hold all that, so that it is computed in
+    quantised artifacts too. ``takes`` is the dtype in which the rebuilt model takes this input.
     """
 
-    input: InputSpec
-    output: OutputSpec
-    head: str
-    scale: float
-    offset: float
-    rescaling: bool
-    inner_scale: float
-    inner_offset: float
+    spec: InputSpec
+    source: str
+    scale: Factor = 1.0
+    offset: Factor = 0.0
+    swapped: bool = False
+    rescaling: bool = False
+    inner_scale: Factor = 1.0
+    inner_offset: Factor = 0.0
+    in_graph: bool = False
+    takes: str = "float32"
 
     @property
     def seen(self) -> tuple[float, float]:
         """The range of values that the model's layers see, after every rescaling."""
-        ends = [self.inner_scale * value + self.inner_offset for value in self.input.range or PIXELS]
-        return min(ends), max(ends)
+        ends = np.array([np.multiply(self.inner_scale, end) + self.inner_offset for end in self.spec.range or PIXELS])
+        return float(ends.min()), float(ends.max())
+
+    @property
+    def held(self) -> tuple[float, float]:
+        """Scale and offset from this input to what ``Graph.inner`` takes, which quantisation parameters can hold."""
+        if self.in_graph or isinstance(self.inner_scale, tuple) or isinstance(self.inner_offset, tuple):
+            return 1.0, 0.0
+        return self.inner_scale, self.inner_offset
+
+
+class Output(NamedTuple):
+    """One output of the artifacts: ``source`` is what Keras and the data call it.
+
+    ``head`` is "softmax" or "sigmoid" where the model ends in logits and the artifacts append it, otherwise "".
+    ``one_hot`` says that the data's targets are one-hot rows, which stand for class numbers.
+    """
+
+    spec: OutputSpec
+    source: str
+    head: str = ""
+    one_hot: bool = False
+
+
+class Interface(NamedTuple):
+    """The artifacts' interface: every input and output, in the Keras model's order."""
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+
+    @property
+    def wire(self) -> str:
+        """The dtype in which a quantised artifact takes its inputs, those of whole numbers apart."""
+        pixels = all(entry.spec.dtype != "float32" for entry in self.inputs)
+        return "uint8" if pixels else "float32"
 
 
 def recognise(
     model: KerasModel,
     data: Dataset,
     labels: Sequence[str] | None = None,
-    scale: float | None = None,
-    offset: float | None = None,
+    preprocessing: Preprocessing = NOTHING,
     image: ImagePreparation | None = None,
 ) -> Interface:
-    """Work out the interface of a model with one input and one output.
+    """Work out the interface of a model.
 
     Args:
-        model: a built Keras model.
-        data: its data; uint8 samples make the interface pixels, float samples float32.
+        model: a Keras model that states its inputs.
+        data: its data; uint8 samples make the interface pixels, floats float32, token ids int32.
         labels: the classes' names; by default the data's own, or "0", "1", ….
-        scale, offset: the training fed the model scale × pixel + offset.
+        preprocessing: how training turned pixels into what it fed the model.
         image: how pictures are prepared, instead of the default for the input's shape.
 
     Raises:
         InputError: shapes, dtypes or labels of model and data disagree.
         UsageError: options that this model has no use for, or a kind of model that can't be exported.
     """
-    shape, dtype = _input_shape(model)
-    _require_matching_samples(data.x_train, shape, dtype)
-    pixels = data.x_train.dtype == np.uint8
-    if not pixels and (scale is not None or offset is not None):
-        raise UsageError("--scale and --offset turn pixels into floats, and these data are floats; leave them out")
-    if dtype == "uint8" and (scale is not None or offset is not None):
+    tensors_in, tensors_out = _tensors(model)
+    if labels and len(tensors_out) > 1:
+        raise UsageError(f"--labels names the classes of one output, and this model has {', '.join(tensors_out)}")
+    samples = by_name(data.x_train, list(tensors_in), "x_train")
+    held_out = by_name(data.x_test, list(tensors_in), "x_test")
+    answers = [
+        by_name(part, list(tensors_out), what) for part, what in ((data.y_train, "y_train"), (data.y_test, "y_test"))
+    ]
+    inputs = []
+    for name, tensor in tensors_in.items():
+        what = "" if len(tensors_in) == 1 else name
+        dtype = _require_alike(samples[name], held_out[name], what, reads_tokens(model, tensor, samples[name]))
+        # Of several inputs, a preparation is for the pictures.
+        pictured = not what or (dtype == "uint8" and _default_preparation(tuple(tensor.shape[1:])) is not None)
+        prepared = image if pictured else None
+        inputs.append(_input(model, tensor, name, samples[name], dtype, what, preprocessing, prepared))
+    if preprocessing != NOTHING and not any(entry.spec.dtype == "uint8" for entry in inputs):
+        raise UsageError("--scale, --offset and --preprocess turn pixels into floats, and these data hold no pixels")
+    if any(entry.spec.dtype == "float32" for entry in inputs):
+        inputs = [entry._replace(in_graph=True) if entry.spec.dtype == "uint8" else entry for entry in inputs]
+
+    probed: list[list[Array]] = []
+
+    def probe(index: int) -> Array:
+        """Give what the model answers to a few training samples at an output, asked once."""
+        if not probed:
+            few = {entry.source: samples[entry.source][:PROBED] for entry in inputs}
+            probed.append(raw_answers(model, inputs, [shaped(few[entry.source], entry) for entry in inputs]))
+        return probed[0][index]
+
+    outputs = []
+    for index, (name, tensor) in enumerate(tensors_out.items()):
+        alone = len(tensors_out) == 1
+        parts = {
+            f"y_{part}{'' if alone else '/' + name}": array[name] for part, array in zip(("train", "test"), answers)
+        }
+        given = (labels or data.labels) if alone else None
+        spec, head, one_hot = recognise_output(tensor, parts, given, bool(labels), partial(probe, index))
+        outputs.append(Output(spec if alone else spec._replace(name=_plain(name)), name, head, one_hot))
+    return Interface(tuple(inputs), tuple(outputs))
+
+
+def shaped(array: Array, entry: Input) -> Array:
+    """Give samples in an input's shape and dtype."""
+    return array.reshape(-1, *entry.spec.shape).astype(entry.spec.dtype, copy=False)
+
+
+def _tensors(model: KerasModel) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the model's input and output tensors by name."""
+    for tensor in model.inputs:
+        if None in tensor.shape[1:] or tensor.shape[0] is not None:
+            raise UsageError(f"the model's input is {tensor.shape}; fix every size but the batch, which must be free")
+    for tensor in model.outputs:
+        if None in tensor.shape[1:]:
+            raise UsageError(f"the model's output is {tensor.shape}; fix every size but the batch")
+    named_in = _by_unique_name(model, "input", model.inputs, [tensor.name for tensor in model.inputs])
+    layers = [tensor._keras_history.operation.name for tensor in model.outputs]
+    return named_in, _by_unique_name(model, "output", model.outputs, layers)
+
+
+def _by_unique_name(model: KerasModel, side: str, tensors: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Give tensors by the keys of a dictionary, or by name; a layer's later ones are called NAME_1, NAME_2, …."""
+    structure = None if isinstance(model, keras.Sequential) else getattr(model, side)
+    if isinstance(structure, dict) and len(structure) == len(tensors):
+        return dict(zip(sorted(structure), tensors))  # in the order in which Keras flattens it
+    found: dict[str, Any] = {}
+    for tensor, name in zip(tensors, names):
+        place, free = 0, name
+        while free in found:
+            place += 1
+            free = f"{name}_{place}"
+        found[free] = tensor
+    return found
+
+
+def _require_alike(train: Array, test: Array, what: str, tokens: bool) -> str:
+    name = f"/{what}" if what else ""
+    one, other = (sample_dtype(array, f"x_{part}{name}", tokens) for part, array in (("train", train), ("test", test)))
+    if one != other:
+        raise InputError(f"x_train{name} is {train.dtype}, x_test{name} {test.dtype}; prepare both alike")
+    return one
+
+
+def _input(
+    model: KerasModel,
+    tensor: Any,
+    name: str,
+    samples: Array,
+    dtype: str,
+    what: str,
+    preprocessing: Preprocessing,
+    image: ImagePreparation | None,
+) -> Input:
+    wanted, shape = str(keras.backend.standardize_dtype(tensor.dtype)), tuple(tensor.shape[1:])
+    of = f" for {what}" if what else ""
+    if sample_shape(samples, shape) != shape:
+        raise InputError(f"a sample{of} has shape {samples.shape[1:]}, the model takes {shape}; give its own data")
+    if wanted not in ("uint8", "float32", "int32", "int64"):
+        raise UsageError(f"the model takes {wanted}; export takes models of uint8, float32, int32 or int64")
+    if wanted == "uint8" and dtype != "uint8":
+        raise InputError(f"the samples{of} are {dtype}, the model takes uint8 pixels; give the pixels as they are")
+    spec = _input_spec(samples, shape, dtype, image)
+    entry = Input(spec._replace(name=_plain(what)) if what else spec, name)
+    if dtype != "uint8":
+        return entry._replace(takes=dtype)
+    if wanted == "uint8" and preprocessing != NOTHING:
         raise UsageError("--scale and --offset are for models that take floats; this one takes uint8 pixels itself")
-    outer_scale, outer_offset = _given(1.0 if scale is None else scale, 0.0 if offset is None else offset)
-    layer = leading_rescaling(model) if pixels else None
-    inner = (float(np.ravel(layer.scale)[0]), float(np.ravel(layer.offset)[0])) if layer is not None else (1.0, 0.0)
-    output, head = _output(model, data, labels)
-    return Interface(
-        input=_input(data, image),
-        output=output,
-        head=head,
-        scale=outer_scale,
-        offset=outer_offset,
+    scale, offset, swapped = preprocessing.for_shape(shape)
+    layer = leading_layer(model, tensor)
+    _, layer_scale, layer_offset = layer or (None, 1.0, 0.0)
+    inner_scale = as_factor(np.multiply(scale, layer_scale))
+    inner_offset = as_factor(np.add(np.multiply(offset, layer_scale), layer_offset))
+    opaque = any(is_opaque(part) for part in model.layers)
+    return entry._replace(
+        scale=scale,
+        offset=offset,
+        swapped=swapped,
         rescaling=layer is not None,
-        inner_scale=outer_scale * inner[0],
-        inner_offset=outer_offset * inner[0] + inner[1],
+        inner_scale=inner_scale,
+        inner_offset=inner_offset,
+        in_graph=swapped or isinstance(inner_scale, tuple) or isinstance(inner_offset, tuple),
+        takes="uint8" if opaque and wanted == "uint8" else "float32",
     )
 
 
-def leading_rescaling(model: KerasModel) -> Any | None:
-    """Give the Rescaling layer, with one scale and offset, that alone reads the model's input; None without one."""
-    layers = [layer for layer in getattr(model, "layers", ()) if not isinstance(layer, keras.layers.InputLayer)]
-    found = [layer for layer in layers if isinstance(layer, keras.layers.Rescaling)]
-    if not found or np.size(found[0].scale) != 1 or np.size(found[0].offset) != 1:
-        return None
-    if isinstance(model, keras.Sequential):
-        return found[0] if layers[0] is found[0] else None
-    if not is_functional(model):
-        return None
-    source = model.inputs[0]
-    readers = [
-        operation
-        for operation in model.operations
-        for node in operation._inbound_nodes
-        if any(tensor is source for tensor in node.input_tensors) and not isinstance(operation, keras.layers.InputLayer)
-    ]
-    return readers[0] if len(readers) == 1 and readers[0] in found else None
+def _plain(name: str) -> str:
+    """Give a name that TensorFlow, both file formats and an ``.npz`` take as it is."""
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return plain if plain[:1].isalpha() else f"t_{plain}"
 
 
-def is_functional(model: KerasModel) -> bool:
-    """Say whether the model is a Functional one, whose graph Keras can rebuild."""
-    return type(model).__name__ == "Functional" or type(model) is keras.Model
-
-
-def _input_shape(model: KerasModel) -> tuple[tuple[int, ...], str]:
-    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
-    if not inputs or not outputs:
-        raise UsageError("the model states no input shape; build it as Sequential or Functional with an Input")
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise UsageError(f"the model has {len(inputs)} inputs and {len(outputs)} outputs; export takes one of each")
-    shape = tuple(inputs[0].shape[1:])
-    if any(size is None for size in (*shape, *outputs[0].shape[1:])) or inputs[0].shape[0] is not None:
-        raise UsageError(f"the model's input is {inputs[0].shape}; fix every size but the batch, which must be free")
-    return shape, str(keras.backend.standardize_dtype(inputs[0].dtype))
-
-
-def _require_matching_samples(samples: Array, shape: tuple[int, ...], dtype: str) -> None:
-    if samples.shape[1:] != shape:
-        raise InputError(f"a sample has shape {samples.shape[1:]}, the model takes {shape}; give its own data")
-    if dtype not in ("uint8", "float32"):
-        raise UsageError(f"the model takes {dtype}; export takes models of uint8 or float32")
-    if dtype == "uint8" and samples.dtype != np.uint8:
-        raise InputError(f"the samples are {samples.dtype}, the model takes uint8 pixels; give the pixels as they are")
-
-
-def _given(scale: float, offset: float) -> tuple[float, float]:
-    if not np.isfinite(scale) or not np.isfinite(offset) or scale == 0:
-        raise UsageError(f"scale {scale} and offset {offset} must be finite, and the scale not 0")
-    return float(scale), float(offset)
-
-
-def _input(data: Dataset, image: ImagePreparation | None) -> InputSpec:
-    shape = tuple(int(size) for size in data.x_train.shape[1:])
-    if data.x_train.dtype != np.uint8:
+def _input_spec(samples: Array, shape: tuple[int, ...], dtype: str, image: ImagePreparation | None) -> InputSpec:
+    if dtype != "uint8":
         if image is not None:
             raise UsageError("the input is floats, and a picture is pixels; leave the image preparation out")
-        return InputSpec("input", shape, "float32", (float(data.x_train.min()), float(data.x_train.max())))
+        return InputSpec("input", shape, dtype, (float(samples.min()), float(samples.max())))
     default = _default_preparation(shape)
     if image is None:
         return InputSpec("image" if default else "input", shape, "uint8", PIXELS, default)
@@ -158,51 +256,3 @@ def _default_preparation(shape: tuple[int, ...]) -> ImagePreparation | None:
     if len(shape) == 3 and shape[2] == 3:
         return ImagePreparation("rgb", shape[0], shape[1])
     return None
-
-
-def _output(model: KerasModel, data: Dataset, labels: Sequence[str] | None) -> tuple[OutputSpec, str]:
-    shape = tuple(int(size) for size in model.outputs[0].shape[1:])
-    ending = _final_activation(model)
-    if not _is_classification(shape, ending, data):
-        if labels:
-            raise InputError("labels were given, but the data's targets are no class numbers; leave --labels out")
-        return OutputSpec("output", shape, "raw", "none"), ""
-    names = _labels(shape[0], labels, data)
-    head = "" if ending in ("softmax", "sigmoid") else ("sigmoid" if shape == (1,) else "softmax")
-    return OutputSpec("probabilities", shape, "probabilities", "single", names), head
-
-
-def _is_classification(shape: tuple[int, ...], ending: str, data: Dataset) -> bool:
-    if len(shape) != 1 or data.y_train.dtype != np.int64 or data.y_train.ndim != 1:
-        return False
-    if shape == (1,) and ending != "sigmoid":
-        # One linear output with whole-number targets is logits only where the targets are the two classes.
-        return bool(np.isin(data.y_train, (0, 1)).all())
-    return True
-
-
-def _labels(outputs: int, given: Sequence[str] | None, data: Dataset) -> tuple[str, ...]:
-    classes = 2 if outputs == 1 else outputs
-    names = tuple(given or data.labels or (str(index) for index in range(classes)))
-    if len(names) != classes:
-        raise InputError(f"{len(names)} labels ({', '.join(names)[:80]}) for {classes} classes; name each class once")
-    if len(set(names)) != classes:
-        raise InputError(f"the labels {', '.join(names)[:80]} repeat one; name each class once")
-    for part, targets in (("y_train", data.y_train), ("y_test", data.y_test)):
-        if targets.min() < 0 or targets.max() >= classes:
-            raise InputError(
-                f"{part} holds classes from {targets.min()} to {targets.max()}, the model has 0..{classes - 1}; "
-                "give the data it was made for"
-            )
-    return names
-
-
-def _final_activation(model: KerasModel) -> str:
-    """Name the activation that the output passed last: such as "softmax"; "linear" where there is none."""
-    last = model.outputs[0]._keras_history.operation
-    while isinstance(last, keras.Model) and last is not model and last.outputs:
-        last = last.outputs[0]._keras_history.operation
-    if isinstance(last, keras.layers.Softmax) or type(last).__name__ == "Softmax":
-        return "softmax"
-    activation = getattr(last, "activation", None)
-    return str(getattr(activation, "__name__", type(last).__name__.lower() if activation is None else "linear"))

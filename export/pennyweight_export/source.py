@@ -1,20 +1,18 @@
-"""The model to export: a Keras model in memory, or a ``.keras`` file."""
+"""The model to export: a Keras model in memory, or a file or folder that holds one."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pennyweight.engines import first_line
+import numpy as np
+
 from pennyweight.errors import InputError
 
-from .quiet import quiet
-
-KerasModel = Any  # Keras has no types that strict checking could use
+from .model_files import KerasModel, check_file, digest, load_file
 
 
 class Source(NamedTuple):
@@ -25,16 +23,16 @@ class Source(NamedTuple):
     record: dict[str, Any]
 
 
-def open_source(model: KerasModel | str | os.PathLike[str]) -> Source:
-    """Load a ``.keras`` file, or take a model as it is.
+def open_source(model: KerasModel | str | os.PathLike[str], trust_code: bool = False) -> Source:
+    """Load a ``.keras`` file, a legacy ``.h5`` file or a SavedModel folder, or take a model as it is.
 
-    No code from the file is run: Keras' safe mode stays on.
+    Without ``trust_code`` no code from the file is run; with it, what the file holds, and the modules that it names.
 
     Raises:
         InputError: no such file, an empty or damaged one, not a Keras model, or one that needs code of its own.
     """
     if isinstance(model, (str, os.PathLike)):
-        return _from_file(Path(model))
+        return _from_file(Path(model), trust_code)
     from ._tensorflow import keras
 
     if not isinstance(model, keras.Model):
@@ -46,42 +44,22 @@ def open_source(model: KerasModel | str | os.PathLike[str]) -> Source:
     return Source(model, name, record)
 
 
-def check_file(path: Path) -> None:
-    """Raise InputError for what can't be a ``.keras`` file; needs no TensorFlow, whose import is long."""
-    if not path.exists():
-        raise InputError(f"{path}: no such model file; give a .keras file")
-    if path.is_dir() or path.suffix != ".keras":
-        raise InputError(f"{path}: not a .keras file; save the model with model.save('NAME.keras')")
-    if not path.stat().st_size:
-        raise InputError(f"{path}: the model file is empty; save the model again")
+def _from_file(path: Path, trust_code: bool) -> Source:
+    check_file(path, trust_code)
     try:
-        with zipfile.ZipFile(path) as archive:
-            missing = {"config.json", "model.weights.h5"} - set(archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a whole .keras file ({first_line(error)}); save the model again") from error
-    if missing:
-        raise InputError(f"{path}: not a .keras file, it has no {min(missing)}; save the model again")
-
-
-def _from_file(path: Path) -> Source:
-    check_file(path)
-    from ._tensorflow import keras
-
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with quiet():
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        sha256, digest_of = digest(path)
     except OSError as error:
-        raise InputError(f"{path}: can't be read as a Keras model ({first_line(error)}); save it again") from error
-    except Exception as error:
-        raise InputError(f"{path}: not a whole Keras model ({first_line(error)}); save it again") from error
-    return Source(model, str(path), {"name": path.name, "sha256": digest, "digest_of": "file", **_facts(model)})
+        raise InputError(f"{path}: can't be read ({error.strerror}); check its permissions") from error
+    model = load_file(path, trust_code)
+    return Source(model, str(path), {"name": path.name, "sha256": sha256, "digest_of": digest_of, **_facts(model)})
 
 
 def _facts(model: KerasModel) -> dict[str, Any]:
     from ._tensorflow import keras
+    from .foreign import variables_of
 
-    return {"parameters": int(model.count_params()), "keras": str(keras.__version__), "class": type(model).__name__}
+    parameters = sum(int(np.prod(variable.shape)) for variable in variables_of(model))
+    return {"parameters": parameters, "keras": str(keras.__version__), "class": type(model).__name__}
 
 
 def _weights_digest(model: KerasModel) -> str:

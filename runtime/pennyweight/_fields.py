@@ -109,9 +109,9 @@ class Fields:
         value = self.optional_mapping(key)
         return None if value is None else Fields(value, f"{self._where}: {key}")
 
-    def objects(self, key: str) -> list[Fields]:
-        """Give a list of JSON objects for typed reading."""
-        value = self._content.get(key)
+    def objects(self, key: str, default: object = None) -> list[Fields]:
+        """Give a list of JSON objects for typed reading; ``default`` stands for a list that isn't there."""
+        value = self._content.get(key, default)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             self._fail(key, "a list of objects")
         return [Fields(item, f"{self._where}: {key}[{index}]") for index, item in enumerate(value)]

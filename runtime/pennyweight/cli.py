@@ -19,7 +19,7 @@ from .errors import PennyweightError, UsageError
 
 VERBS = ("info", "predict", "verify", "parity", "bench", "select", "install", "status", "rollback", "doctor")
 # Named even where they aren't installed, so that the error can say what to install.
-WORKSTATION_VERBS = ("train", "export", "demo", "compare", "report")
+WORKSTATION_VERBS = ("train", "export", "layers", "demo", "compare", "report")
 INTERRUPTED = 130
 FAULT = 70  # EX_SOFTWARE of sysexits.h
 TRACEBACK = "PENNYWEIGHT_TRACEBACK"

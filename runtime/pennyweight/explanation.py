@@ -71,10 +71,9 @@ def explain_task(arguments: JsonObject) -> JsonObject:
         "prepare": _median(lambda: model.prepare(pixels, colour), TURNS // 10),
         "classify": _median(lambda: model.classify(image), TURNS),
     }
-    run = model.engine.bind_one(1)
-    wire = image[None]
-    if model.artifact.inputs[0].scale is None and model.artifact.inputs[0].dtype == image.dtype.name:
-        phases["engine"] = _median(lambda: run(wire), TURNS)
+    to_wire, run, _ = model.steps()
+    wire = to_wire(image)
+    phases["engine"] = _median(lambda: run(wire), TURNS)
     return {"top": model.classify(image, top=3), "phases": phases}
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from .bundle import EVALUATION_NAME, SIGNATURE_NAME, Bundle, open_bundle
-from .errors import BundleError, CheckFailedError, OutputError, PennyweightError
+from .errors import BundleError, CheckFailedError, OutputError, PennyweightError, UsageError
 from .manifest import MANIFEST_NAME
 from .service import Service
 
@@ -97,9 +97,12 @@ def install(
         CheckFailedError: the bundle failed its self-test, or the service did with it; what ran before runs.
         BundleError and its kinds: the bundle is damaged, or not signed as ``trust`` demands.
         OutputError: ``directory`` can't be written, or holds something else.
+        UsageError: ``directory`` has no name, or is a bundle itself.
     """
+    place = _installation(directory)
+    if (place.path / MANIFEST_NAME).exists():
+        raise UsageError(f"{directory}: is a bundle itself; give the folder that holds `current`, or a new one")
     source = open_bundle(bundle, trust=trust)
-    place = Installation(Path(directory))
 
     def report(changed: bool, release: str | None, before: str | None, test: JsonObject | None) -> JsonObject:
         names = {"name": source.manifest.name, "release": release, "before": before, "signed_by": source.signer}
@@ -138,7 +141,7 @@ def rollback(
         CheckFailedError: none of them passes, or the service doesn't run with it.
         OutputError: ``directory`` can't be written.
     """
-    place = Installation(Path(directory))
+    place = _installation(directory)
     if not place.path.is_dir():
         raise BundleError(f"{directory}: nothing is installed here; `pennyweight install BUNDLE --to DIR` does")
     with place.locked():
@@ -169,7 +172,7 @@ def status(directory: str | os.PathLike[str]) -> JsonObject:
 
     Raises BundleError where nothing is installed.
     """
-    place = Installation(Path(directory))
+    place = _installation(directory)
     release = place.current()
     if release is None:
         raise BundleError(f"{directory}: nothing is installed here; `pennyweight install BUNDLE --to DIR` does")
@@ -179,6 +182,12 @@ def status(directory: str | os.PathLike[str]) -> JsonObject:
         "confirmed": place.fallback() is None,
         "previous": [_describe(place.release(name), None) for name in place.previous()],
     }
+
+
+def _installation(directory: str | os.PathLike[str]) -> Installation:
+    if not os.fspath(directory):
+        raise UsageError("the folder to install in has no name; an unset variable may have been given for it")
+    return Installation(Path(directory))
 
 
 def _describe(folder: Path, since: float | None) -> JsonObject:
@@ -209,7 +218,7 @@ class Installation:
         link = self.path / CURRENT
         try:
             folder, name = os.path.split(link.readlink())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise OutputError(f"{link}: stands in the way, as no link of ours; choose another folder") from error
@@ -327,9 +336,11 @@ def _confirm(place: Installation, service: Service, release: str, fallback: str,
     try:
         service.restart()
         result = test(place.path / CURRENT)
-    except PennyweightError as error:
+    except (PennyweightError, KeyboardInterrupt) as error:
         outcome = _undo(place, service, fallback)
         place.discard(release)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise CheckFailedError(f"{place.path}: {error}; {outcome}") from error
     place.confirm()
     return result

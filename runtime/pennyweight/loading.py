@@ -147,7 +147,7 @@ def _load_first_passing(bundle: Bundle, threads: int) -> Model:
 
 
 def _pairs(bundle: Bundle, artifact: str | None, engine: str | None) -> Iterator[tuple[ArtifactSpec, str]]:
-    """Give artifact × engine in order of preference: float32 first, then the engines' order."""
+    """Give artifact × engine in order of preference: float32, then the others as they stand; then by engine."""
     specs = [bundle.manifest.artifact(artifact)] if artifact else bundle.manifest.artifacts
     names = [engine] if engine else list(ENGINES)
     for name in names:
@@ -155,7 +155,7 @@ def _pairs(bundle: Bundle, artifact: str | None, engine: str | None) -> Iterator
             raise UsageError(f"no engine {name!r}; the engines are {', '.join(ENGINES)}")
         if artifact and engine and name not in engines_for(specs[0].format):
             raise UsageError(f"{name} doesn't read {artifact}; {' or '.join(engines_for(specs[0].format))} does")
-    for precision in sorted({spec.precision for spec in specs}, key=lambda text: (text != "float32", text)):
+    for precision in sorted(dict.fromkeys(spec.precision for spec in specs), key=lambda text: text != "float32"):
         for name in names:
             for spec in specs:
                 if spec.precision == precision and name in engines_for(spec.format):

@@ -124,6 +124,13 @@ class FileRecord(NamedTuple):
     size: int
 
 
+class Gap(NamedTuple):
+    """An artifact that was to be made and could not be, and why: the tool's word, with the operator that is missing."""
+
+    artifact: str
+    reason: str
+
+
 class Manifest(NamedTuple):
     """All that a bundle says of itself; see ``docs/bundle.md``."""
 
@@ -139,6 +146,7 @@ class Manifest(NamedTuple):
     golden: Mapping[str, Any] = _NOTHING
     gate: Mapping[str, Any] = _NOTHING
     licence: str = ""
+    gaps: tuple[Gap, ...] = ()
 
     def artifact(self, name: str) -> ArtifactSpec:
         """Give the artifact called ``name``; raise BundleError naming those that exist."""
@@ -235,6 +243,7 @@ def _manifest(fields: Fields) -> Manifest:
         golden=fields.mapping("golden"),
         gate=fields.mapping("gate"),
         licence=fields.text("licence"),
+        gaps=tuple(Gap(item.text("artifact"), item.text("reason")) for item in fields.objects("gaps", [])),
     )
 
 

@@ -8,6 +8,7 @@ import time
 from .errors import CheckFailedError, UsageError
 
 SETTLE = 5.0
+LONGEST_SETTLE = 3600.0
 # Longer than systemd itself waits for a start (90 s) and a stop (90 s).
 TIMEOUT = 200
 
@@ -15,21 +16,29 @@ TIMEOUT = 200
 class Service:
     """A loaded unit, and ``settle``, the seconds for which it must keep running after a restart.
 
-    ``environment`` is what decides where `load` looks for `select`'s choice. Raises UsageError for an unknown unit.
+    ``environment`` is what decides where `load` looks for `select`'s choice. Raises UsageError for an unknown unit,
+    and for one without a user of its own before its start.
     """
 
     def __init__(self, unit: str, settle: float = SETTLE) -> None:
+        if not 0 <= settle <= LONGEST_SETTLE:
+            raise UsageError(f"--settle {settle:g}: give seconds from 0 to {LONGEST_SETTLE:g}")
         self.unit = unit
         self._settle = settle
-        facts = self._show("LoadState", "User", "CacheDirectory")
+        facts = self._show("LoadState", "User", "DynamicUser", "CacheDirectory")
         if facts.get("LoadState") != "loaded":
             raise UsageError(f"--restart {unit}: systemd knows no such unit; `systemctl list-units` names them")
+        if facts.get("DynamicUser") == "yes":
+            # That user exists only while the service runs, so nobody could test a bundle with its rights beforehand.
+            raise UsageError(f"--restart {unit}: it has DynamicUser=; give it User= with a user that stays")
         self.user = facts.get("User") or "root"
         cache = facts.get("CacheDirectory", "").split()
         self.environment = {"CACHE_DIRECTORY": f"/var/cache/{cache[0]}"} if cache else {}
 
     def restart(self) -> None:
         """Restart it; raise CheckFailedError unless it then runs on in one and the same process."""
+        # One that died too often with the bundle before is at its start limit, which this takes back.
+        self._systemctl("reset-failed", "--", self.unit)
         done = self._systemctl("restart", "--", self.unit)
         if done.returncode:
             reason = done.stderr.strip().splitlines()[:1] or [f"exit status {done.returncode}"]

@@ -31,6 +31,14 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int =
     return f"<table>{title}<thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
 
 
+def brief(reason: str, name: str, notes: list[str]) -> str:
+    """Give a reason that fits a cell; a longer one goes whole into ``notes``, which stand below the table."""
+    if len(reason) <= 60:
+        return reason
+    notes.append(f"{name}: {reason}")
+    return "see below"
+
+
 def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
     padded = [
         cell.ljust(width) if column < left else cell.rjust(width)

@@ -56,6 +56,8 @@ def test_targets_stay_as_they_are() -> None:
         (with_value(X, (19, 0), -np.inf), Y, r"x_train\[19, 0\] is -inf"),
         (X, with_value(Y.astype(float), (4,), np.inf), r"y_train\[4\] is inf"),
         (X, with_value(Y, (3,), -1), r"y_train\[3\] is -1"),
+        (X, with_value(Y, (3,), 10**12), r"y_train\[3\] is 1000000000000; number the classes from 0"),
+        (X, with_value(Y.astype(np.uint64), (3,), 2**63), r"y_train\[3\] is 9223372036854775808"),
         (X, Y.astype(str), "y_train is <U"),
         (X, np.eye(4, dtype=int)[Y], r"np\.argmax"),
     ],

@@ -206,6 +206,16 @@ class TestNames:
         with pytest.raises(InputError, match="no such file, folder or data set; the names are digits, lab, mnist"):
             load_data("nonsense")
 
+    @pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+    def test_what_can_be_no_name_is_refused(self, name: str) -> None:
+        with pytest.raises(InputError, match="no possible name") as caught:
+            load_data(name)
+        assert len(str(caught.value)) <= 300
+
+    def test_an_empty_name_is_not_the_working_folder(self) -> None:
+        with pytest.raises(InputError, match="empty name"):
+            load_data("")
+
     def test_a_name_goes_before_a_folder_of_that_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "digits").mkdir()

@@ -50,7 +50,12 @@ def shuffled_onnx(content: bytes) -> bytes:
     return result
 
 
-BREAK = {"float32.tflite": shuffled_tflite, "int8.tflite": shuffled_tflite, "float32.onnx": shuffled_onnx}
+BREAK = {
+    "float32.tflite": shuffled_tflite,
+    "int8.tflite": shuffled_tflite,
+    "float32.onnx": shuffled_onnx,
+    "int8.onnx": shuffled_onnx,
+}
 
 
 @pytest.fixture(params=BREAK)
@@ -69,7 +74,7 @@ def broken(request: pytest.FixtureRequest, lab_bundle: Path, tmp_path: Path) -> 
 
 def tried(bundle: Path, name: str) -> list[Trial]:
     manifest = open_bundle(bundle).manifest
-    return try_engines(bundle, manifest.artifact(name), manifest.gate, lambda text: None)
+    return try_engines(bundle, [manifest.artifact(name)], manifest.gate, lambda text: None)[name]
 
 
 def test_shuffled_weights_fail(broken: tuple[Path, str]) -> None:
@@ -85,7 +90,7 @@ def test_shuffled_weights_fail(broken: tuple[Path, str]) -> None:
     manifest = open_bundle(bundle).manifest
     artifacts = tuple(spec._replace(engines=tuple(records)) for spec in manifest.artifacts if spec.name == name)
     (bundle / "manifest.json").write_bytes(dump_manifest(manifest._replace(artifacts=artifacts)))
-    assert verb._exit_code(argparse.Namespace(quiet=True), open_bundle(bundle)) == 1
+    assert verb._exit_code(argparse.Namespace(quiet=True, precision=None), open_bundle(bundle)) == 1
 
 
 def test_what_an_engine_cannot_load_is_recorded(lab_bundle: Path, tmp_path: Path) -> None:
@@ -121,6 +126,6 @@ def test_an_engine_that_is_not_installed_is_noticed(lab_bundle: Path, monkeypatc
     lines: list[str] = []
     monkeypatch.setattr(trials, "is_installed", lambda name: name != "tflite-runtime")
     manifest = open_bundle(lab_bundle).manifest
-    found = try_engines(lab_bundle, manifest.artifact("int8.tflite"), manifest.gate, lines.append)
+    found = try_engines(lab_bundle, [manifest.artifact("int8.tflite")], manifest.gate, lines.append)["int8.tflite"]
     assert "tflite-runtime" not in [trial.record.engine for trial in found]
-    assert lines == ["int8.tflite: tflite-runtime isn't installed, so it was not tried"]
+    assert "tflite-runtime isn't installed; not tried on it: int8.tflite" in lines

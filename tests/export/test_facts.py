@@ -11,9 +11,10 @@ import pytest
 from pennyweight.errors import PennyweightError
 from pennyweight.manifest import Wire
 from pennyweight_export._tensorflow import tf
-from pennyweight_export.facts import require_asked
+from pennyweight_export.facts import TensorFact, require_asked
 from pennyweight_export.onnx_file import read_onnx
 from pennyweight_export.quiet import quiet
+from pennyweight_export.recipes import recipe_for
 from pennyweight_export.tflite_file import read_tflite
 
 
@@ -33,10 +34,12 @@ def dense(x: Any) -> Any:
     return tf.matmul(x, tf.constant(np.linspace(-1, 1, 512 * 4, dtype=np.float32).reshape(512, 4)))
 
 
-def asked(content: bytes, precision: str, dtype: str = "float32") -> None:
-    facts = read_tflite(content, "a.tflite")
+def asked(content: bytes, precision: str, dtype: str = "float32", format_: str = "tflite") -> None:
+    recipe = recipe_for(f"{precision}.{format_}")
+    assert recipe
+    facts = (read_tflite if format_ == "tflite" else read_onnx)(content, recipe.name)
     wires = (Wire("x", facts.inputs[0].name, dtype),), (Wire("y", facts.outputs[0].name, "float32"),)
-    require_asked(facts, "a.tflite", precision, *wires)
+    require_asked(facts, recipe, *wires)
 
 
 FLOAT = converted(dense)
@@ -57,8 +60,9 @@ def test_a_float_file_is_not_int8() -> None:
 def test_a_file_with_int8_weights_and_float_activations_is_not_int8() -> None:
     dynamic = converted(dense, optimizations=[tf.lite.Optimize.DEFAULT])
     assert len(dynamic) < len(FLOAT)
-    with pytest.raises(PennyweightError, match="FULLY_CONNECTED computes in float"):
+    with pytest.raises(PennyweightError, match="FULLY_CONNECTED has float32 activations"):
         asked(dynamic, "int8")
+    asked(dynamic, "dynamic-int8")
 
 
 def test_a_file_that_computes_nothing_is_not_int8() -> None:
@@ -111,14 +115,13 @@ def onnx_model(operator: str = "Relu", domain: str = "", opset: int = 17) -> byt
 def test_an_onnx_file_is_read() -> None:
     facts = read_onnx(onnx_model(), "a.onnx")
     assert facts.operators == {"Relu": 1}
-    assert facts.inputs == (("x", (-1, 4), "float32", None, None),)
-    require_asked(facts, "a.onnx", "float32", (Wire("x", "x", "float32"),), (Wire("y", "y", "float32"),))
+    assert facts.inputs == (TensorFact("x", (-1, 4), "float32", key="x"),)
+    asked(onnx_model(), "float32", format_="onnx")
 
 
 def test_an_onnx_operator_of_another_domain_is_refused() -> None:
-    facts = read_onnx(onnx_model("Gelu", "com.microsoft"), "a.onnx")
     with pytest.raises(PennyweightError, match=r"needs com.microsoft.Gelu"):
-        require_asked(facts, "a.onnx", "float32", (Wire("x", "x", "float32"),), (Wire("y", "y", "float32"),))
+        asked(onnx_model("Gelu", "com.microsoft"), "float32", format_="onnx")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from pennyweight import open_bundle
 from pennyweight_data import Dataset
 
+from .forked import Forked
 from .test_command import save
 
 
@@ -54,6 +56,54 @@ def test_stopped_half_way_the_old_bundle_is_untouched(
     assert open_bundle(output).check() == []
     if sent == signal.SIGINT:
         assert list(output.parent.iterdir()) == [output]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("name", "sent", "moments"),
+    [
+        ("out", signal.SIGKILL, 16),
+        ("out.pennyweight", signal.SIGKILL, 16),
+        ("out", signal.SIGINT, 12),
+        ("out.pennyweight", signal.SIGINT, 12),
+    ],
+)
+def test_stopped_at_random_moments_a_whole_bundle_stands_alone(
+    arguments: list[Any], tmp_path: Path, name: str, sent: signal.Signals, moments: int
+) -> None:
+    randomly, output = random.Random(name), tmp_path / "place" / name
+    counts = {"old": 0, "new": 0, "stopped": 0, "leftovers": 0}
+    with Forked() as forked:
+
+        def run(title: str, after: float | None = None) -> subprocess.CompletedProcess[str]:
+            line = [*arguments, "-o", output, "--force", "--name", title]
+            return forked.run(*line, log=tmp_path, after=after, sent=sent)
+
+        assert run("0").returncode == 0
+        for moment in range(1, moments + 1):
+            before = open_bundle(output).manifest.name
+            # The last tenth is where the bundle is put in its place, so more moments lie there.
+            share = randomly.uniform(0, 1) if moment % 2 else randomly.uniform(0.85, 1.02)
+            result = run(str(moment), share * forked.whole)
+            bundle = open_bundle(output)
+            assert bundle.check() == []
+            assert bundle.manifest.name in (before, str(moment))
+            counts["new" if bundle.manifest.name == str(moment) else "old"] += 1
+            counts["stopped"] += result.returncode != 0
+            left = [path for path in output.parent.iterdir() if path != output]
+            counts["leftovers"] += bool(left)
+            if result.returncode == 130:
+                assert "Traceback" not in result.stderr
+                assert left == []
+            else:
+                assert result.returncode in (0, -sent)
+        assert run("last").returncode == 0
+    print(name, sent.name, counts)
+    assert counts["stopped"] >= moments // 2
+    assert counts["old"] >= moments // 4
+    assert open_bundle(output).manifest.name == "last"
+    assert list(output.parent.iterdir()) == [output]
 
 
 def stopped(arguments: list[Any], sent: signal.Signals, code: int) -> None:

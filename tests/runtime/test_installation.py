@@ -5,6 +5,7 @@ import os
 import pwd
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pennyweight import load, open_bundle
@@ -22,33 +22,8 @@ from pennyweight.errors import BundleError, CheckFailedError
 from pennyweight.golden import replay_golden
 from pennyweight.installation import Installation, install
 from pennyweight.isolation import run_child
-from pennyweight.manifest import FileRecord, dump_manifest
-from pennyweight.samples import pack_samples
 from pennyweight.service import Service
-from support import FIXTURE, command, one_line
-
-
-def renamed(bundle: Path, name: str) -> Path:
-    """Give a copy of a bundle that differs from it in its name, and so in its manifest."""
-    copy = bundle.with_name(name)
-    shutil.copytree(bundle, copy)
-    (copy / "manifest.json").write_bytes(dump_manifest(open_bundle(bundle).manifest._replace(name=name)))
-    return copy
-
-
-def broken(bundle: Path) -> Path:
-    """Give a copy whose every hash is right and whose golden answers are another model's."""
-    import hashlib
-
-    copy = renamed(bundle, "broken")
-    opened = open_bundle(copy)
-    golden = opened.golden()
-    outputs = {name: np.roll(array, 1, axis=-1) for name, array in golden.outputs.items()}
-    content = pack_samples(golden._replace(outputs=outputs))
-    (copy / "golden.npz").write_bytes(content)
-    files = {**opened.manifest.files, "golden.npz": FileRecord(hashlib.sha256(content).hexdigest(), len(content))}
-    (copy / "manifest.json").write_bytes(dump_manifest(opened.manifest._replace(files=files)))
-    return copy
+from support import FIXTURE, broken, command, one_line, renamed
 
 
 def untested(*_: object) -> dict[str, Any]:
@@ -444,22 +419,66 @@ def test_an_install_killed_before_the_service_ran_is_finished_by_the_next(
 ) -> None:
     install(bundle, place, self_test=untested)
     second = renamed(bundle, "second")
-    (fake / "slow").touch()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pennyweight", "install", second, "--to", place, *RESTART], start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while "restart" not in ((fake / "calls").read_text() if (fake / "calls").exists() else ""):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(child.pid, 9)
-    child.wait()
-    (fake / "slow").unlink()
+    child = install_until_restart(second, place, fake)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
     assert answering(place) == "second"
     assert result("status", place)["confirmed"] is False
     assert result("install", second, "--to", place, *RESTART)["changed"] is True
     assert result("status", place)["confirmed"] is True
     assert result("install", second, "--to", place, *RESTART)["changed"] is False
+
+
+def install_until_restart(bundle: Path, place: Path, fake: Path) -> subprocess.Popen[str]:
+    """Start an install in a process group of its own, and give it while its service takes long to restart."""
+    (fake / "slow").touch()
+    arguments = [sys.executable, "-m", "pennyweight", "install", str(bundle), "--to", str(place), *RESTART]
+    child = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while "restart" not in ((fake / "calls").read_text().split() if (fake / "calls").exists() else []):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (fake / "slow").unlink()
+    return child
+
+
+def test_an_install_interrupted_while_the_service_starts_is_undone(bundle: Path, place: Path, fake: Path) -> None:
+    install(bundle, place, self_test=untested)
+    child = install_until_restart(renamed(bundle, "second"), place, fake)
+    os.killpg(child.pid, signal.SIGINT)
+    said = child.communicate()[1]
+    assert (child.returncode, said) == (130, "pennyweight: interrupted; nothing was left half-written\n")
+    assert answering(place) == open_bundle(bundle).manifest.name
+    assert result("status", place)["confirmed"] is True
+    assert len(list((place / "releases").iterdir())) == 1
+    assert (fake / "calls").read_text().split().count("restart") == 2
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "inf"])
+def test_a_settle_time_that_would_watch_nothing_or_for_ever_is_refused(
+    bundle: Path, place: Path, fake: Path, seconds: str
+) -> None:
+    words = ("install", bundle, "--to", place, "--restart", "camera.service", f"--settle={seconds}")
+    assert "give seconds from 0 to" in one_line(command(*words), 2)
+    assert not place.exists()
+
+
+def test_what_an_unset_variable_leaves_is_refused(bundle: Path, place: Path, fake: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    for words in (["install", bundle, "--to", ""], ["status", ""], ["rollback", ""]):
+        assert "has no name" in one_line(command(*words, cwd=tmp_path), 2)
+    (fake / "unit").write_text("")
+    assert "knows no such unit" in one_line(command("install", bundle, "--to", place, "--restart", ""), 2)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_bundle_is_no_place_to_install_in(bundle: Path, place: Path) -> None:
+    """The program loads DIR/current, and DIR is what `install` wants: the two are easily mixed up."""
+    install(bundle, place, self_test=untested)
+    before = state(place)
+    for folder in (place / "current", bundle):
+        assert "is a bundle itself" in one_line(command("install", bundle, "--to", folder), 2)
+    assert state(place) == before
 
 
 @pytest.fixture

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from pennyweight.errors import BundleError, IntegrityError
-from pennyweight.manifest import MAX_MANIFEST_BYTES, canonical_digest, dump_manifest, is_file_name, parse_manifest
+from pennyweight.manifest import (
+    MAX_MANIFEST_BYTES,
+    Gap,
+    canonical_digest,
+    dump_manifest,
+    is_file_name,
+    parse_manifest,
+)
 from support import FIXTURE
 
 RAW = (FIXTURE / "manifest.json").read_bytes()
@@ -27,6 +34,17 @@ def test_a_manifest_survives_writing_and_reading() -> None:
     manifest = parse_manifest(RAW, "here")
     assert parse_manifest(dump_manifest(manifest), "here") == manifest
     assert json.loads(dump_manifest(manifest))["version"] == 1
+
+
+def test_gaps_are_read_back_and_older_manifests_have_none() -> None:
+    manifest = parse_manifest(RAW, "here")
+    assert "gaps" not in json.loads(RAW)
+    assert manifest.gaps == ()
+    gaps = (Gap("int8.tflite", "TFLite has no Tan"),)
+    assert parse_manifest(dump_manifest(manifest._replace(gaps=gaps)), "here").gaps == gaps
+    for wrong in (7, ["int8.tflite"], [{"artifact": "int8.tflite"}], [{"artifact": 1, "reason": ""}]):
+        with pytest.raises(BundleError, match="must be"):
+            parse_manifest(changed(("gaps",), wrong), "here")
 
 
 def test_layout_may_change_but_content_may_not() -> None:

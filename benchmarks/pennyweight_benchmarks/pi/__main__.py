@@ -3,6 +3,7 @@
 python -m pennyweight_benchmarks.pi build [TARGET …]
 python -m pennyweight_benchmarks.pi lock
 python -m pennyweight_benchmarks.pi run TARGET SCRIPT [ARGUMENT …]
+python -m pennyweight_benchmarks.pi memory WHEEL BUNDLE PICTURE [--megabytes N]
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ from time import monotonic
 from pennyweight.errors import PennyweightError
 
 from .environment import make_environment
+from .errors import TargetError
 from .lock import write_lock
+from .memory import SMALL, complaints, measure_memory, memory_table
 from .renewal import renewed_lock
 from .run import target_environment
 from .target import build, build_all
 from .targets import TARGETS
+
+# The one that has every engine.
+MEMORY_TARGET = "arm64-debian12"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     runner = verbs.add_parser("run", help="run a script with a target's Python and all its wheels")
     runner.add_argument("target", choices=list(TARGETS))
     runner.add_argument("words", nargs=argparse.REMAINDER, metavar="SCRIPT [ARGUMENT …]")
+    memory = verbs.add_parser("memory", help="what predict and parity take on a whole machine, engine by engine")
+    for name in ("wheel", "bundle", "picture"):
+        memory.add_argument(name, type=Path, metavar=name.upper())
+    memory.add_argument("--megabytes", type=int, default=SMALL, metavar="N", help=f"the machine's ({SMALL})")
     args = parser.parse_args(argv)
     try:
         if args.verb == "build":
@@ -48,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.verb == "lock":
             write_lock(renewed_lock(_progress))
             return 0
+        if args.verb == "memory":
+            return _memory(args.wheel, args.bundle, args.picture, args.megabytes)
         return _run(args.target, args.words)
     except PennyweightError as error:
         _progress(f"pennyweight: {error}")
@@ -71,6 +83,19 @@ def _run(name: str, words: list[str]) -> int:
         system = "numpy" not in built.target.wheels
         python = make_environment(Path(folder, "environment"), built, built.wheels, system=system)
         return subprocess.run([python, *words], env=target_environment(python), check=False).returncode
+
+
+def _memory(wheel: Path, bundle: Path, picture: Path, megabytes: int) -> int:
+    for path in (wheel, bundle, picture):
+        if not path.exists():
+            raise TargetError(f"{path}: no such file; give the device wheel, a bundle and a picture")
+    built = build(MEMORY_TARGET, _progress)
+    measured = measure_memory(built, wheel, bundle, picture, megabytes, progress=_progress)
+    print(memory_table(measured))
+    found = complaints(measured)
+    for line in found:
+        _progress(f"pennyweight: {line}")
+    return 1 if found else 0
 
 
 def _progress(text: str) -> None:

@@ -118,4 +118,7 @@ TARGETS = {target.name: target for target in _TARGETS}
 # What runs on this machine. Later packages of QEMU carry no plugin support for user mode.
 HOST = "amd64"
 EMULATOR = PackageSet("qemu-user", "bookworm", HOST, ("qemu-user",))
-PACKAGE_SETS = (EMULATOR, *(target.debian for target in _TARGETS))
+# A whole machine, for what user mode can't show: memory.
+MACHINE = PackageSet("qemu-system-arm", "bookworm", HOST, ("qemu-system-arm",))
+KERNEL = PackageSet("kernel-arm64", "bookworm", "arm64", ("linux-image-cloud-arm64",))
+PACKAGE_SETS = (EMULATOR, MACHINE, KERNEL, *(target.debian for target in _TARGETS))

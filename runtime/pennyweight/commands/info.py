@@ -11,7 +11,7 @@ from pennyweight.errors import PennyweightError
 from pennyweight.isolation import run_isolated
 from pennyweight.manifest import ArtifactSpec, InputSpec, OutputSpec, plain_json
 from pennyweight.output import emit
-from pennyweight.tables import text_table
+from pennyweight.tables import brief, text_table
 
 from ._arguments import add_bundle
 from .verify import pairs
@@ -70,9 +70,11 @@ def _text(bundle: Bundle, loads: list[dict[str, Any]], choice: dict[str, Any]) -
     lines += [_output_line(spec) for spec in manifest.outputs]
     if manifest.evaluation:
         lines.append(f"evaluation  {manifest.evaluation.get('samples', 0):,} samples")
-    cells = [_cells(bundle, manifest.artifact(row["artifact"]), row) for row in loads]
+    notes: list[str] = []
+    cells = [_cells(bundle, manifest.artifact(row["artifact"]), row, notes) for row in loads]
+    notes += [f"not made  {gap.artifact}: {gap.reason}" for gap in manifest.gaps]
     table = text_table(["artifact", "precision", "engine", "here", "verdict", "bytes", "operators"], cells, 5)
-    lines += ["", table, ""]
+    lines += ["", table, *notes, ""]
     if "artifact" in choice:
         lines.append(f"load takes {choice['artifact']} on {choice['engine']}: {choice['reason']}")
     else:
@@ -80,14 +82,14 @@ def _text(bundle: Bundle, loads: list[dict[str, Any]], choice: dict[str, Any]) -
     return "\n".join(lines)
 
 
-def _cells(bundle: Bundle, spec: ArtifactSpec, row: dict[str, Any]) -> list[str]:
+def _cells(bundle: Bundle, spec: ArtifactSpec, row: dict[str, Any], notes: list[str]) -> list[str]:
     record = next((one for one in spec.engines if one.engine == row["engine"]), None)
-    verdict = (record.verdict or record.reason or "") if record else ""
+    verdict = (record.verdict or ("broke" if record.loaded else "didn't load")) if record else ""
     return [
         spec.name,
         spec.precision,
         f"{row['engine']} {row.get('version', '')}".strip(),
-        "loads" if row["loads"] else row["reason"],
+        "loads" if row["loads"] else brief(row["reason"], f"{spec.name} on {row['engine']}", notes),
         verdict,
         f"{bundle.manifest.files[spec.name].size:,}",
         str(sum(spec.operators.values())),

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         args.to,
         trust=args.trust,
         with_evaluation=args.with_evaluation,
-        service=Service(args.restart, args.settle) if args.restart else None,
+        service=Service(args.restart, args.settle) if args.restart is not None else None,
         dry_run=args.dry_run,
     )
     emit(args, result, _text(result))

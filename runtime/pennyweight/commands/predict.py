@@ -14,7 +14,7 @@ from pennyweight.images import read_picture, write_picture
 from pennyweight.loading import load
 from pennyweight.model import Model
 from pennyweight.output import emit, hushed_engines, notice
-from pennyweight.tables import text_table
+from pennyweight.tables import brief, text_table
 
 from ._arguments import add_bundle, add_choice, add_threads
 
@@ -87,8 +87,10 @@ def _explanation(result: dict[str, Any], seen: str, size: str) -> str:
     from pennyweight.machine import machine_line
 
     cells = []
+    notes: list[str] = []
     for row in result["rows"]:
-        ranked = "  ".join(f"{label} {share:.3f}" for label, share in row["top"]) or row["reason"]
+        ranked = "  ".join(f"{label} {share:.3f}" for label, share in row["top"])
+        ranked = ranked or brief(row["reason"], f"{row['artifact']} on {row['engine']}", notes)
         times = [f"{row['phases'][name]:.3g}" if name in row["phases"] else "" for name in PHASES]
         cells.append(
             ["→" if row["chosen"] else "", row["artifact"], row["engine"], row["verdict"] or "", ranked, *times]
@@ -99,6 +101,7 @@ def _explanation(result: dict[str, Any], seen: str, size: str) -> str:
         f"{result['picture']}: the model takes {size}; what it sees is in {seen}",
         "",
         text_table(header, cells, 5),
+        *notes,
         "",
         f"chosen: {chosen['artifact']} on {chosen['engine']}, {chosen['threads']} thread(s): {chosen['reason']}",
         machine_line(result["machine"], result["states"]),

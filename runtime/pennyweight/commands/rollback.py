@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 when no earlier bundle passes its self-test, or the service doesn't run with it."""
-    result = rollback(args.directory, service=Service(args.restart, args.settle) if args.restart else None)
+    result = rollback(args.directory, service=Service(args.restart, args.settle) if args.restart is not None else None)
     text = f"{result['directory']}: {result['name']} is the current bundle again ({result['release']})"
     emit(args, result, f"{text}\nbefore  {result['before']}\n{self_test_line(result['self_test'])}")
     return 0

@@ -10,7 +10,7 @@ from pennyweight.engines import absence, engines_for, is_installed
 from pennyweight.errors import CheckFailedError, IntegrityError, PennyweightError
 from pennyweight.isolation import run_isolated
 from pennyweight.output import emit, notice
-from pennyweight.tables import text_table
+from pennyweight.tables import brief, text_table
 
 from ._arguments import add_bundle, add_choice, add_trust
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         notice(args, f"{bundle.path}: {name} isn't listed in the manifest and is never read")
     if bundle.evaluation_left_behind:
         notice(args, f"{bundle.path}: the evaluation set stayed behind when this bundle was installed")
-    rows = [_row(bundle, *pair) for pair in pairs(bundle, args.artifact, args.engine)]
+    rows = [_known(bundle, _row(bundle, *pair)) for pair in pairs(bundle, args.artifact, args.engine)]
     result = {
         "bundle": str(bundle.path),
         "name": bundle.manifest.name,
@@ -75,7 +75,16 @@ def _row(bundle: Bundle, artifact: str, engine: str) -> dict[str, Any]:
     return {**row, **figures, "status": "pass" if figures["passed"] else "fail", "reason": reason}
 
 
+def _known(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:
+    """Turn a failure that the export already saw with this engine into "excluded": nothing chooses that pair."""
+    for record in bundle.manifest.artifact(row["artifact"]).engines:
+        if row["status"] == "fail" and record.engine == row["engine"] and record.verdict in (None, "fail"):
+            return {**row, "status": "excluded", "reason": f"as when it was exported: {record.reason}"}
+    return row
+
+
 def _text(bundle: Bundle, rows: list[dict[str, Any]]) -> str:
+    notes: list[str] = []
     cells = [
         [
             row["artifact"],
@@ -84,7 +93,7 @@ def _text(bundle: Bundle, rows: list[dict[str, Any]]) -> str:
             f"{row['largest']:.2g}" if "largest" in row else "",
             f"{row['tolerance']:.2g}" if "tolerance" in row else "",
             "" if row.get("changed") is None else str(row["changed"]),
-            row["reason"],
+            brief(row["reason"], f"{row['artifact']} on {row['engine']}", notes),
         ]
         for row in rows
     ]
@@ -92,4 +101,4 @@ def _text(bundle: Bundle, rows: list[dict[str, Any]]) -> str:
     title = f"{bundle.manifest.name}: {len(bundle.manifest.files)} files, every hash right"
     if bundle.signer:
         title += f", signed by {bundle.signer}"
-    return f"{title}\n\n{text_table(header, cells, 3)}"
+    return "\n".join([title, "", text_table(header, cells, 3), *notes])
