@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pennyweight import open_bundle
 from pennyweight.engines import engines_for
 from pennyweight_benchmarks.pi import TARGETS, Built, make_environment, run_python
 
@@ -147,10 +148,10 @@ def read_answers(path: Path) -> tuple[dict[tuple[str, str], Array], dict[str, st
     return answers, versions
 
 
-def pairs(device: Device, artifacts: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Give every artifact with each engine of a device that reads its format; ``artifacts`` are formats by name."""
-    for artifact, form in artifacts.items():
-        yield from ((artifact, engine) for engine in engines_for(form) if engine in device.engines)
+def pairs(device: Device, bundle: Path) -> Iterator[tuple[str, str]]:
+    """Give every artifact of a bundle with each engine of a device that reads its format."""
+    for spec in open_bundle(bundle).manifest.artifacts:
+        yield from ((spec.name, engine) for engine in engines_for(spec.format) if engine in device.engines)
 
 
 @contextmanager

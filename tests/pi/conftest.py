@@ -5,6 +5,7 @@ A target that can't be built fails its tests and says why; nothing is skipped.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 from pennyweight import open_bundle
 from pennyweight_benchmarks.pi import Built, build_all
 from pi_support import DEVICES, ROOT, Device, Visit, say, stopwatch, visit, workstation_answers
+from support import command
 
 REPORT = pytest.StashKey[list[str]]()
 
@@ -97,6 +99,13 @@ def picture(lab_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give this workstation's answers by bundle, artifact and engine."""
     return workstation_answers(bundles, tmp_path_factory.mktemp("here"))
+
+
+@pytest.fixture(scope="session")
+def verdicts(bundles: dict[str, Path]) -> dict[tuple[str, str], str]:
+    """Give this workstation's verdict on every artifact and engine."""
+    rows = json.loads(command("parity", bundles["lab"], "--json").stdout)["rows"]
+    return {(row["artifact"], row["engine"]): row["status"] for row in rows}
 
 
 @pytest.fixture(scope="session")
