@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,11 @@ LEFT_OUT = {
     "test_inputs.py::test_any_array_is_answered_rightly_or_refused": "draws so slowly that hypothesis stops it",
     "test_cli.py::test_ctrl_c_is_one_line": "gives the program two seconds to start",
     "test_cli.py::test_progress_is_shown_on_a_terminal_only": "measures times to see the progress",
+}
+# Files that are run on the first target alone, and why.
+ONCE = {
+    "test_cli.py": "starts the command dozens of times, at seconds each under emulation; nothing in it is the processor's",
+    "test_doctor.py": "starts Python a dozen times, at seconds each under emulation; the command itself runs everywhere",
 }
 
 
@@ -114,14 +119,15 @@ def visit(device: Device, built: Built, bundles: dict[str, Path], picture: Path,
         answers[name], found = read_answers(out)
         versions.update(found)
     if device.suite:
-        commands["suite"] = run_suite(python, place)
+        left_out = [*LEFT_OUT, *(ONCE if device != DEVICES[0] else ())]
+        commands["suite"] = run_suite(python, place, left_out)
     return Visit(commands, answers, versions)
 
 
-def run_suite(python: Path, place: Path) -> subprocess.CompletedProcess[str]:
+def run_suite(python: Path, place: Path, left_out: Iterable[str]) -> subprocess.CompletedProcess[str]:
     """Run the runtime's tests on a device, with what they write in a folder of its own."""
     words = ["-m", "pytest", "-m", "not slow", "-rs", "--timeout", "600", "--tb", "short"]
-    words += [f"--deselect=tests/runtime/{name}" for name in LEFT_OUT]
+    words += [f"--deselect=tests/runtime/{name}" for name in left_out]
     own = {"TMPDIR": str(place), "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "found")}
     return run_python(python, [*words, ROOT / "tests" / "runtime"], folder=place, environment=own, timeout=2400)
 

@@ -126,7 +126,9 @@ def visits(
             return f"{device.target} is left out: {targets[1][device.target]}"
         say(f"{device.name}: doctor, verify, parity, predict, every artifact{', the tests' * device.suite}")
         try:
-            return visit(device, targets[0][device.target], bundles, picture, device_wheel, place / str(number))
+            found = visit(device, targets[0][device.target], bundles, picture, device_wheel, place / str(number))
+            say(f"{device.name}: done")
+            return found
         except (AssertionError, subprocess.SubprocessError) as error:
             return str(error)
 
