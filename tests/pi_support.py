@@ -44,8 +44,8 @@ LEFT_OUT = {
 }
 # Files that are run on the first target alone, and why.
 ONCE = {
-    "test_cli.py": "starts the command dozens of times, at seconds each under emulation; nothing in it is the processor's",
-    "test_doctor.py": "starts Python a dozen times, at seconds each under emulation; the command itself runs everywhere",
+    "test_cli.py": "starts the command dozens of times, at seconds each under emulation",
+    "test_doctor.py": "starts Python a dozen times, at seconds each under emulation",
 }
 
 
