@@ -22,7 +22,7 @@ test-runtime: $(STAMP)
 
 # The runtime on Raspberry-Pi-class targets, emulated; builds them first where the cache doesn't have them.
 test-pi: $(STAMP)
-	$(PYTEST) -m pi tests/pi
+	$(PYTEST) -m pi --capture=sys tests/pi
 
 bench: $(STAMP)
 	$(BIN)/python -m pennyweight_benchmarks.runtime_cost -o build/bench/runtime_cost.json

@@ -110,7 +110,7 @@ class Histogram:
         values = np.maximum(np.asarray(durations, np.float64), 1.0)
         self.calls += len(values)
         self.slowest = max(self.slowest, float(values.max(initial=0.0)))
-        self._counts += np.bincount((np.log2(values) * BINS).astype(np.int64), minlength=len(self._counts))
+        self._counts += np.bincount((np.log2(values) * BINS).astype(np.intp), minlength=len(self._counts))
 
     def quantile(self, name: str) -> float | None:
         """Give "p50", "p90", "p99" or "p99.9", or None for too few calls."""

@@ -98,6 +98,8 @@ def tally_answers(answers: Array, originals: Array, labels: Array | None, classe
     finite = np.isfinite(answers).all(axis=-1)
     predicted, original = np.where(finite, chosen_classes(answers), -1), chosen_classes(originals)
     truth = original if labels is None else _checked_labels(labels, len(answers), classes)
+    # bincount refuses int64 on a 32-bit system.
+    truth = truth.astype(np.intp)
     right, original_right = predicted == truth, original == truth
     flipped = np.flatnonzero(predicted != original)
     margins = _margins(originals[flipped])

@@ -5,6 +5,7 @@ A target that can't be built fails its tests and says why; nothing is skipped.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 from pennyweight import open_bundle
 from pennyweight_benchmarks.pi import Built, build_all
 from pi_support import DEVICES, ROOT, Device, Visit, say, stopwatch, visit, workstation_answers
+from support import command
 
 REPORT = pytest.StashKey[list[str]]()
 
@@ -100,6 +102,13 @@ def here(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
+def verdicts(bundles: dict[str, Path]) -> dict[tuple[str, str], str]:
+    """Give this workstation's verdict on every artifact and engine."""
+    rows = json.loads(command("parity", bundles["lab"], "--json").stdout)["rows"]
+    return {(row["artifact"], row["engine"]): row["status"] for row in rows}
+
+
+@pytest.fixture(scope="session")
 def visits(
     targets: tuple[dict[str, Built], dict[str, str]],
     bundles: dict[str, Path],
@@ -117,7 +126,9 @@ def visits(
             return f"{device.target} is left out: {targets[1][device.target]}"
         say(f"{device.name}: doctor, verify, parity, predict, every artifact{', the tests' * device.suite}")
         try:
-            return visit(device, targets[0][device.target], bundles, picture, device_wheel, place / str(number))
+            found = visit(device, targets[0][device.target], bundles, picture, device_wheel, place / str(number))
+            say(f"{device.name}: done")
+            return found
         except (AssertionError, subprocess.SubprocessError) as error:
             return str(error)
 
