@@ -110,7 +110,7 @@ def test_an_offset_outside_the_range_still_maps_pixels(tmp_path: Path) -> None:
     # Every value that the layers see is at least 1: TFLite's range reaches down to 0, so a step is no pixel.
     data = blobs()
     scaled = replace(data, x_train=data.x_train / 255 + 1, x_test=data.x_test / 255 + 1)
-    model = trained(scaled, 3, L.Flatten(), L.Dense(8, "relu"), dtype="float32")
+    model = trained(scaled, 3, L.Flatten(), L.Dense(16, "relu"), dtype="float32")
     bundle = export(model, data, tmp_path / "b", scale=1 / 255, offset=1.0)
     wire = bundle.manifest.artifact("int8.tflite").inputs[0]
     assert wire.scale == pytest.approx(2, rel=1e-3)

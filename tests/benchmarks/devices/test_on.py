@@ -152,6 +152,8 @@ def test_emulation_is_marked_everywhere(
         shapes[name] = json.loads((results / f"{name}-bench.json").read_text())
         assert ("EMULATED" in done.stdout) == (name == "emulated")
         assert ("emulated  " in done.stdout or "(emulated)" in done.stdout) == (name == "emulated")
+    # The mark itself is all that one has and the other hasn't.
+    assert shapes["emulated"].pop("emulated") == "x86_64 programs on another processor"
     assert shape(shapes["native"]) == shape(shapes["emulated"])
     assert "emulated" in [taint["kind"] for taint in shapes["emulated"]["taints"]]
     [row] = workstation.rows(["emulated"], "parity", "--max-drop", "50pt", "--keep", "--results", results)
