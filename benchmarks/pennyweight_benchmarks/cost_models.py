@@ -10,7 +10,8 @@ import numpy as np
 
 from pennyweight.bundle import open_bundle
 
-# A plain conversion of the lab's network (float or int8 in, logits out) for each artifact, as tutorials make it.
+# The artifacts whose cost is measured, and for each a plain conversion of the lab's network (float or int8 in, logits
+# out), as tutorials make it.
 PLAIN = {"float32.tflite": "plain-float32.tflite", "int8.tflite": "plain-int8.tflite", "float32.onnx": "plain.onnx"}
 SIZES = {"mobile96": 96, "mobile224": 224}
 Progress = Callable[[str], None]
@@ -41,7 +42,7 @@ def _make_digits(place: Path) -> None:
     data = load_data("digits")
     trained = train("lab", data)
     trained.model.save(place / "model.keras")
-    export(trained.model, data, place / "bundle", force=True)
+    export(trained.model, data, place / "bundle", force=True, precision=list(PLAIN))
     _make_plain(trained.model, data.x_train, place)
 
 
@@ -90,4 +91,5 @@ def _make_mobile(place: Path, size: int) -> None:
     model.save(place / "model.keras")
     chance = np.random.default_rng(1)
     parts = [(chance.integers(0, 256, (rows, size, size, 3), np.uint8), np.arange(rows) % 10) for rows in (40, 20)]
-    export(model, make_dataset("random pictures", *parts), place / "bundle", force=True, calibration=20)
+    options: dict[str, Any] = {"calibration": 20, "precision": list(PLAIN), "repair": False, "any_accuracy": True}
+    export(model, make_dataset("random pictures", *parts), place / "bundle", force=True, **options)
