@@ -23,8 +23,8 @@ from pennyweight_benchmarks.pi import TARGETS, Built, make_environment, run_pyth
 
 ROOT = Path(__file__).parents[1]
 ANSWERS = ROOT / "tests" / "pi" / "answers.py"
-# A convolution under emulation takes milliseconds an image.
-ROWS = {"lab": 2_000, "cnn": 1_000}
+# A convolution under emulation takes up to 20 ms an image.
+ROWS = {"lab": 2_000, "cnn": 200}
 Array = np.ndarray[Any, Any]
 
 # What of tests/runtime isn't run on a target, and why. The rest is.

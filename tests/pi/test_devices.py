@@ -13,7 +13,8 @@ from pennyweight import open_bundle
 from pennyweight_benchmarks.pi import TARGETS
 from pi_support import DEVICES, LEFT_OUT, ROOT, ROWS, Device, Visit, last_line, pairs, starting_tests
 
-pytestmark = pytest.mark.pi
+# The first test waits for everything that is run on the devices.
+pytestmark = [pytest.mark.pi, pytest.mark.timeout(2400)]
 
 # Of 1,000 digits so many labels may differ between two processors on the same engine: those that are all but a tie.
 CHANGED = 1
