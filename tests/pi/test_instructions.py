@@ -20,7 +20,8 @@ from pennyweight_benchmarks.pi.lock import read_lock
 from pennyweight_benchmarks.pi.run import target_environment
 from pi_support import ROOT, stopwatch
 
-pytestmark = pytest.mark.pi
+# The first test waits for everything that is run on the devices.
+pytestmark = [pytest.mark.pi, pytest.mark.timeout(2400)]
 
 PAGE = (ROOT / "docs" / "raspberry-pi.md").read_text()
 BLOCKS = re.findall(r"<!-- tested on ([^>]+) -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
