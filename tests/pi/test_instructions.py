@@ -1,7 +1,8 @@
 """docs/raspberry-pi.md on the targets, word for word: its shell blocks, and its camera programs with made-up cameras.
 
-``sudo`` and ``apt`` alone are stand-ins: they check that the packages named are among those that the target has. The
-network isn't asked for more than a user's pip would.
+``sudo`` and ``apt`` are stand-ins: they check that the packages named are among those that the target has. And where
+pip on 32-bit ARM looks into Python's own file for its kind of floating point, it is given the emulated one's, not the
+script that starts it in the emulator. Everything else, the downloads too, is as a user has it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ APT = """#!/bin/sh
 shift 2
 for name; do [ -n "$(grep -x "$name" "$PACKAGES")" ] || { echo "no $name" >&2; exit 9; }; done
 """
+SEEN = """import builtins, sys
+real, program = builtins.open, f"{sys.base_prefix}/libexec/emulated/python3.{sys.version_info[1]}"
+builtins.open = lambda file, *more, **named: real(program if file == sys.executable else file, *more, **named)
+"""
 CAMERA = "import numpy\nframe = numpy.load('frame.npy')\n"
 PICAMERA2 = f"""{CAMERA}
 class Picamera2:
@@ -56,6 +61,8 @@ def home(tmp_path: Path, device_wheel: Path, lab_bundle: Path) -> Path:
     for name, text in (("sudo", '#!/bin/sh\nexec "$@"\n'), ("apt", APT)):
         (place / "bin" / name).write_text(text)
         (place / "bin" / name).chmod(0o755)
+    (place / "seen").mkdir()
+    (place / "seen" / "sitecustomize.py").write_text(SEEN)
     return place
 
 
@@ -66,6 +73,7 @@ def shell(built: Built, text: str, home: Path) -> subprocess.CompletedProcess[st
     environment = target_environment(built.root / "usr" / "bin" / "python3", {"HOME": str(home)})
     # Compiling what was installed is most of pip's time here, and changes nothing.
     environment.update(PATH=f"{home / 'bin'}:{environment['PATH']}", PACKAGES=str(packages), PIP_NO_COMPILE="1")
+    environment["PYTHONPATH"] = str(home / "seen")
     words = ["bash", "-euc", text]
     return subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, check=False)
 
