@@ -13,7 +13,8 @@ from pennyweight.bundle import open_bundle
 # The artifacts whose cost is measured, and for each a plain conversion of the lab's network (float or int8 in, logits
 # out), as tutorials make it.
 PLAIN = {"float32.tflite": "plain-float32.tflite", "int8.tflite": "plain-int8.tflite", "float32.onnx": "plain.onnx"}
-SIZES = {"mobile96": 96, "mobile224": 224}
+# With 160 pixels one image takes a millisecond or more whatever the precision, and still many fit a short round.
+SIZES = {"mobile96": 96, "mobile160": 160, "mobile224": 224}
 Progress = Callable[[str], None]
 
 

@@ -34,7 +34,7 @@ def test_a_comparison_of_a_row_with_itself_seldom_claims_a_difference() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_figures_agree_with_the_engines_own_tools(tmp_path: Path) -> None:
-    bundle = make_models(tmp_path, ["mobile96"], silent)["mobile96"]
+    bundle = make_models(tmp_path, ["mobile160"], silent)["mobile160"]
     found = compare_with_tools(bundle, silent)
     print(found)
     assert {one.engine for one in found} == {"ai-edge-litert", "onnxruntime"}
