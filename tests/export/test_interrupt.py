@@ -63,10 +63,10 @@ def test_stopped_half_way_the_old_bundle_is_untouched(
 @pytest.mark.parametrize(
     ("name", "sent", "moments"),
     [
-        ("out", signal.SIGKILL, 16),
-        ("out.pennyweight", signal.SIGKILL, 16),
-        ("out", signal.SIGINT, 12),
-        ("out.pennyweight", signal.SIGINT, 12),
+        ("out", signal.SIGKILL, 10),
+        ("out.pennyweight", signal.SIGKILL, 10),
+        ("out", signal.SIGINT, 8),
+        ("out.pennyweight", signal.SIGINT, 8),
     ],
 )
 def test_stopped_at_random_moments_a_whole_bundle_stands_alone(
