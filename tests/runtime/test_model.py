@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 import warnings
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from pennyweight import load, open_bundle
-from pennyweight.engines import engine_version
+from pennyweight.engines import engine_version, is_installed
+from pennyweight.engines._tflite import TFLiteEngine
 from pennyweight.errors import CheckFailedError, EngineMissingError, InputError, OutputKindError, UsageError
 from pennyweight.loading import VerdictWarning, machine
 from pennyweight.manifest import EngineRecord, Manifest, dump_manifest
@@ -223,3 +225,22 @@ def test_ties_take_the_lowest_index() -> None:
         row = np.zeros((1, classes), np.float32)
         row[0, -2:] = 0.5
         assert highest([str(index) for index in range(classes)])(row) == (str(classes - 2), 0.5)
+
+
+@pytest.mark.parametrize("name", [name for name in ("ai-edge-litert", "tflite-runtime") if is_installed(name)])
+def test_the_interpreter_that_was_loaded_answers_single_images(name: str) -> None:
+    adapter = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}[name]
+    interpreter = importlib.import_module(f"{adapter}.interpreter").Interpreter
+    content, made = (FIXTURE / "float32.tflite").read_bytes(), []
+
+    def make() -> Any:
+        made.append(interpreter(model_content=content, num_threads=1))
+        return made[-1]
+
+    engine = TFLiteEngine(name, "any", make)
+    engine.bind_one(1)
+    # Its batch is free, and still a second interpreter for one image would take the model's memory again.
+    assert engine.inputs[0].shape[0] == -1
+    assert len(made) == 1
+    engine.bind(3)
+    assert len(made) == 2

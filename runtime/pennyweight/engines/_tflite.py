@@ -26,8 +26,10 @@ class TFLiteEngine:
         inputs, outputs = first.get_input_details(), first.get_output_details()
         self.inputs = tuple(_spec(details) for details in inputs)
         self.outputs = tuple(_spec(details) for details in outputs)
-        self._first_batch = self.inputs[0].shape[0] if self.inputs[0].shape else 1
         self._shapes = {details["name"]: tuple(int(size) for size in details["shape"]) for details in inputs}
+        # What it was allocated for; the signature's batch is −1 where it is free.
+        shape = self._shapes[self.inputs[0].name]
+        self._first_batch = shape[0] if shape else 1
         self._kept: OrderedDict[int, _Calls] = OrderedDict({self._first_batch: _calls(first)})
 
     def bind(self, batch: int) -> Run:
