@@ -112,12 +112,13 @@ BARE_START = """
 import sys, time
 import numpy as np
 engine, path, inputs = sys.argv[1:]
+images = np.load(inputs)
 if engine == "onnxruntime":
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    out = session.run(None, {session.get_inputs()[0].name: np.load(inputs)[:1]})[0]
+    out = session.run(None, {session.get_inputs()[0].name: images[:1]})[0]
 else:
     if engine == "tflite-runtime":
         from tflite_runtime.interpreter import Interpreter
@@ -125,7 +126,7 @@ else:
         from ai_edge_litert.interpreter import Interpreter
     interpreter = Interpreter(model_path=path, num_threads=1)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.load(inputs)[:1])
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images[:1])
     interpreter.invoke()
     out = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 label = int(out[0].argmax())
@@ -139,8 +140,9 @@ import sys, time
 import numpy as np
 from pennyweight import load
 bundle, artifact, engine, inputs = sys.argv[1:]
+images = np.load(inputs)
 model = load(bundle, artifact=artifact, engine=engine)
-label, _ = model.classify(np.load(inputs)[0])
+label, _ = model.classify(images[0])
 stamp = time.monotonic_ns()
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(stamp, peak, label)

@@ -49,7 +49,7 @@ def load_bare(path: Path, engine: str | None, threads: int, labels: Sequence[str
             raise EngineError(f"{path}: {name} {error}; export the model again") from error
         if _read(path) != content:
             raise BundleError(f"{path}: it changed while it was tried; load it again")
-    loaded = open_engine(name, content, threads)
+    loaded = open_engine(name, lambda: content, threads)
     manifest = _manifest(path, loaded, labels)
     return Model(manifest, manifest.artifacts[0], loaded, threads, "a bare file, chosen by the caller")
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .bundle import Bundle, open_bundle
 from .choices import read_choice
-from .engines import ENGINES, engine_version, engines_for, open_engine
+from .engines import ENGINES, Read, engine_version, engines_for, is_installed, open_engine
 from .errors import BundleError, CheckFailedError, EngineError, EngineMissingError, UsageError
 from .manifest import ArtifactSpec
 from .model import Model
 
 BARE_SUFFIXES = (".tflite", ".onnx")
+# From here on reading and hashing takes longer than starting a thread for it.
+LARGE_BYTES = 2**20
 
 
 class VerdictWarning(UserWarning):
@@ -85,7 +89,7 @@ def _load_chosen(bundle: Bundle, artifact: str | None, engine: str | None, threa
     missing: EngineMissingError | None = None
     for spec, name in _pairs(bundle, artifact, engine):
         try:
-            loaded = open_engine(name, bundle.read(spec.name), threads)
+            loaded = open_engine(name, _reading(bundle, spec, name), threads)
         except EngineMissingError as error:
             missing = missing or error
             continue
@@ -103,15 +107,18 @@ def _load_chosen(bundle: Bundle, artifact: str | None, engine: str | None, threa
 def _load_remembered(bundle: Bundle, threads: int | None) -> Model | None:
     """Load what ``select`` chose, unless the choice is stale: made elsewhere, or with another engine version."""
     choice = read_choice(bundle)
+    if choice is None:
+        return None
     try:
-        if choice is None or engine_version(choice.engine) != choice.engine_version:
-            return None
         spec = bundle.manifest.artifact(choice.artifact)
+        read = _reading(bundle, spec, choice.engine)
+        if engine_version(choice.engine) != choice.engine_version:
+            return None
         record = spec.record_for(choice.engine, choice.engine_version, machine())
         if record is not None and record.verdict != "pass":
             return None
         threads = threads or choice.threads
-        engine = open_engine(choice.engine, bundle.read(spec.name), threads)
+        engine = open_engine(choice.engine, read, threads)
     except (UsageError, EngineError):
         return None
     return Model(bundle.manifest, spec, engine, threads, f"select found it fastest on this device ({choice.measured})")
@@ -122,11 +129,12 @@ def _load_first_passing(bundle: Bundle, threads: int) -> Model:
     refused = []
     for spec, name in _pairs(bundle, None, None):
         try:
+            read = _reading(bundle, spec, name)
             record = spec.record_for(name, engine_version(name), machine())
             if record is not None and record.verdict != "pass":
                 refused.append(f"{spec.name} on {name}: {record.verdict or record.reason}")
                 continue
-            model = Model(bundle.manifest, spec, open_engine(name, bundle.read(spec.name), threads), threads, "")
+            model = Model(bundle.manifest, spec, open_engine(name, read, threads), threads, "")
             if record is None:
                 from .golden import require_golden
 
@@ -144,6 +152,32 @@ def _load_first_passing(bundle: Bundle, threads: int) -> Model:
     if refused:
         raise CheckFailedError(f"{bundle.path}: no artifact may be chosen here ({'; '.join(refused)})")
     raise missing or BundleError(f"{bundle.path}: no artifact that an engine here reads")
+
+
+def _reading(bundle: Bundle, spec: ArtifactSpec, name: str) -> Read:
+    """Give what reads an artifact. A large one is read and hashed beside the import of its engine's library."""
+    kind, record = ENGINES[name], bundle.manifest.files.get(spec.name)
+    if record is None or record.size < LARGE_BYTES or kind.library in sys.modules or not is_installed(name):
+        return lambda: bundle.read(spec.name)
+    found: list[bytes | Exception] = []
+
+    def work() -> None:
+        try:
+            found.append(bundle.read(spec.name))
+        except Exception as error:  # noqa: BLE001  whoever waits raises it
+            found.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def wait() -> bytes:
+        thread.join()
+        content = found.pop()
+        if isinstance(content, Exception):
+            raise content
+        return content
+
+    return wait
 
 
 def _pairs(bundle: Bundle, artifact: str | None, engine: str | None) -> Iterator[tuple[ArtifactSpec, str]]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import Any, Callable, NamedTuple, Protocol
 
-from pennyweight.errors import EngineError, EngineMissingError, UsageError
+from pennyweight.errors import EngineError, EngineMissingError, PennyweightError, UsageError
 
 Array = Any  # np.ndarray[Any, Any] can't be subscripted at run time on numpy 1.21
 Run = Callable[[dict[str, Array]], dict[str, Array]]
 RunOne = Callable[[Array], Array]
+Read = Callable[[], bytes]
 
 
 class TensorSpec(NamedTuple):
@@ -103,17 +104,25 @@ def absence(name: str) -> str:
     return f"not installed ({engine_kind(name).install})"
 
 
-def open_engine(name: str, content: bytes, threads: int = 1) -> Engine:
-    """Load a model file's bytes with an engine.
+def open_engine(name: str, read: Read, threads: int = 1) -> Engine:
+    """Load a model file with an engine.
+
+    Args:
+        name: the engine's.
+        read: gives the file's bytes; called once, so that an engine that copies them can let go of them early.
+        threads: the engine's threads for one inference.
 
     Raises:
         UsageError: no such engine.
         EngineMissingError: it isn't installed, or its import fails.
         EngineError: it refused the model.
+        PennyweightError: as ``read`` raises it.
     """
     adapter = _adapter(name)
     try:
-        engine: Engine = adapter.open_engine(content, threads)
+        engine: Engine = adapter.open_engine(read, threads)
+    except PennyweightError:
+        raise
     except Exception as error:
         raise EngineError(f"{name} {engine_version(name)} can't load this model: {first_line(error)}") from error
     return engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ai_edge_litert
 from ai_edge_litert.interpreter import Interpreter
 
+from . import Read
 from ._tflite import TFLiteEngine
 
 
@@ -18,6 +19,7 @@ def version() -> str:
     return str(found)
 
 
-def open_engine(content: bytes, threads: int) -> TFLiteEngine:
-    """Load a ``.tflite`` file's bytes."""
+def open_engine(read: Read, threads: int) -> TFLiteEngine:
+    """Load a ``.tflite`` file, whose bytes ``read`` gives."""
+    content = read()
     return TFLiteEngine("ai-edge-litert", version(), lambda: Interpreter(model_content=content, num_threads=threads))

@@ -11,8 +11,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import numpy as np
 import onnxruntime
 
-from . import Array, Run, RunOne, TensorSpec
+from . import Array, Read, Run, RunOne, TensorSpec
 
+PROVIDER = "CPUExecutionProvider"
 _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(int8)": "int8",
@@ -30,9 +31,9 @@ def version() -> str:
     return str(onnxruntime.__version__)
 
 
-def open_engine(content: bytes, threads: int) -> ONNXEngine:
-    """Load an ``.onnx`` file's bytes."""
-    return ONNXEngine(content, threads)
+def open_engine(read: Read, threads: int) -> ONNXEngine:
+    """Load an ``.onnx`` file, whose bytes ``read`` gives."""
+    return ONNXEngine(read, threads)
 
 
 class ONNXEngine:
@@ -40,14 +41,14 @@ class ONNXEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, content: bytes, threads: int) -> None:
+    def __init__(self, read: Read, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Threads that spin between frames heat the device and take the camera's core.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._session = _session(read, options)
         self.version = version()
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
@@ -94,6 +95,21 @@ class ONNXEngine:
     def close(self) -> None:
         """Let go of the session."""
         del self._session
+
+
+def _session(read: Read, options: Any) -> Any:
+    """Make a session of the bytes that ``read`` gives.
+
+    The public constructor keeps them for as long as the session lives, beside what was made of them. Where a version
+    adopts a session that was made outside, they are let go once they are parsed, before the session takes most.
+    """
+    adopt = getattr(onnxruntime.InferenceSession, "_from_initialized_c_session", None)
+    make = getattr(getattr(onnxruntime.capi, "_pybind_state", None), "InferenceSession", None)
+    if adopt is None or make is None:
+        return onnxruntime.InferenceSession(read(), options, providers=[PROVIDER])
+    session = make(options, read(), False, False)  # bytes, not a path; no options from inside the file
+    session.initialize_session([PROVIDER], [{}], set())
+    return adopt(session)
 
 
 def _buffer(spec: TensorSpec, batch: int) -> Array:
