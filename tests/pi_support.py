@@ -6,11 +6,10 @@ import ast
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,11 +90,18 @@ class Visit(NamedTuple):
         return json.loads(done.stdout)
 
 
-def visit(device: Device, built: Built, bundles: dict[str, Path], picture: Path, wheel: Path, place: Path) -> Visit:
+def visit(
+    built: Built,
+    device: Device,
+    bundles: Mapping[str, Callable[[], Path]],
+    picture: Path,
+    wheel: Path,
+    place: Path,
+) -> Visit:
     """Run the device package's commands, its tests, and every artifact on a device."""
     place.mkdir()
     python = make_environment(place / "environment", built, device.groups, [wheel], device.system)
-    lab = bundles["lab"]
+    lab = bundles["lab"]()
     words: dict[str, list[str | Path]] = {
         "doctor": ["-m", "pennyweight", "doctor", lab, "--json"],
         "verify": ["-m", "pennyweight", "verify", lab, "--json"],
@@ -109,15 +115,15 @@ def visit(device: Device, built: Built, bundles: dict[str, Path], picture: Path,
     )
     # Engines print on standard output at times; what counts goes to standard output alone.
     commands = {name: run_python(python, what, folder=place) for name, what in words.items()}
+    if device.suite:
+        commands["suite"] = run_suite(python, place)
     answers, versions = {}, {}
     for name, bundle in bundles.items():
         out = place / f"{name}.npz"
-        done = run_python(python, [ANSWERS, bundle, str(ROWS[name]), out], folder=place)
+        done = run_python(python, [ANSWERS, bundle(), str(ROWS[name]), out], folder=place)
         assert done.returncode == 0, done.stderr
         answers[name], found = read_answers(out)
         versions.update(found)
-    if device.suite:
-        commands["suite"] = run_suite(python, place)
     return Visit(commands, answers, versions)
 
 
@@ -176,18 +182,12 @@ def pairs(device: Device, bundle: Path) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def stopwatch(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Note a part's time, and what of the processors' time it took."""
-    start, before = time.monotonic(), _processor_seconds()
+    """Note a part's time."""
+    start = time.monotonic()
     try:
         yield
     finally:
         seconds[name] = time.monotonic() - start
-        seconds[f"{name}, processors"] = _processor_seconds() - before
-
-
-def _processor_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -1,4 +1,4 @@
-"""Run one function in a fresh child process, so that an engine's crash, hang or memory leak stays there.
+"""Run functions in child processes, so that an engine's crash, hang or memory leak stays there.
 
 The parent sends ``{"task": "module:function", "arguments": {…}}`` on standard input and gets one JSON answer back.
 Only functions of packages named ``pennyweight…`` may be called.
@@ -6,21 +6,26 @@ Only functions of packages named ``pennyweight…`` may be called.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Union
 
 from . import errors
 from .errors import EngineError, PennyweightError
 
 JsonObject = dict[str, Any]
+Outcome = Union[JsonObject, PennyweightError]
 # With -c or -m Python looks for modules in the working folder first: a stray numpy.py there must not be ours.
-_CHILD = "import sys; sys.path[0] or sys.path.pop(0); from pennyweight.isolation import serve; sys.exit(serve())"
+_CHILD = "import sys; sys.path[0] or sys.path.pop(0); from pennyweight.isolation import {0}; sys.exit({0}())"
 
 
 class _Rights(NamedTuple):
@@ -53,7 +58,83 @@ def run_isolated(
         PennyweightError: the same error that the function raised in the child.
     """
     request = json.dumps({"task": task, "arguments": arguments}).encode()
-    return run_child([sys.executable, "-c", _CHILD], request, timeout, environment, user, memory_mb)
+    return run_child([sys.executable, "-c", _CHILD.format("serve")], request, timeout, environment, user, memory_mb)
+
+
+def run_each(task: str, each: Sequence[JsonObject], timeout: float = 300.0, module: str = "") -> Iterator[Outcome]:
+    """Call ``module:function`` with each of ``each``, isolated from one another, and give what came of each in turn.
+
+    On Linux Python, numpy and ``module``, an engine's adapter, start once: each call has a copy of that process. It
+    gives what ``run_isolated`` would, in a fraction of the time, and gives errors instead of raising them.
+
+    Args:
+        task: as of ``run_isolated``.
+        each: what it is called with.
+        timeout: seconds for one call until its process is killed.
+        module: what is imported ahead of the calls, if it is there.
+    """
+    if sys.platform != "linux":
+        yield from (_caught(lambda: run_isolated(task, arguments, timeout)) for arguments in each)  # noqa: B023
+        return
+    done = 0
+    while done < len(each):
+        # One more child wherever the last one crashed, hung or couldn't start.
+        for outcome in _forked({"task": task, "each": each[done:], "module": module}, timeout):
+            done += 1
+            yield outcome
+
+
+def _forked(request: JsonObject, timeout: float) -> Iterator[Outcome]:
+    """Give the outcomes from one child that forks, up to the first call that takes the child itself along."""
+    with tempfile.TemporaryFile() as noise:
+        child: subprocess.Popen[bytes] = subprocess.Popen(
+            [sys.executable, "-c", _CHILD.format("serve_each")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            start_new_session=True,  # a group of its own, so that what it forked is stopped with it
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        stopped = threading.Event()
+
+        def stop() -> None:
+            stopped.set()
+            _kill_group(child.pid)
+
+        try:
+            with contextlib.suppress(BrokenPipeError), child.stdin:
+                child.stdin.write(json.dumps(request).encode())
+            for _ in request["each"]:
+                start, watch = noise.seek(0, os.SEEK_END), threading.Timer(timeout, stop)
+                watch.start()
+                line = child.stdout.readline()
+                watch.cancel()
+                noise.seek(start)
+                said = noise.read()
+                if stopped.is_set():
+                    yield EngineError(f"gave no answer within {timeout:g} s and was stopped")
+                    return
+                ended: JsonObject = json.loads(line) if line else {"answer": "", "status": child.wait()}
+                yield _caught(lambda: _answer(ended["answer"].encode(), said, ended["status"]))  # noqa: B023
+                if not line:
+                    return
+        finally:
+            _kill_group(child.pid)
+            child.wait()
+            child.stdout.close()
+
+
+def _kill_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _caught(call: Callable[[], JsonObject]) -> Outcome:
+    try:
+        return call()
+    except PennyweightError as error:
+        return error
 
 
 def run_child(
@@ -139,13 +220,60 @@ def serve() -> int:
     reply = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     request = json.load(sys.stdin)
-    module, _, function = request["task"].partition(":")
-    if module.partition(".")[0].partition("_")[0] != "pennyweight":
-        raise SystemExit(f"{module} is none of ours")
-    try:
-        content = {"result": getattr(importlib.import_module(module), function)(request["arguments"])}
-    except PennyweightError as error:
-        content = {"error": {"class": type(error).__name__, "message": str(error)}}
+    content = _called(_function(request["task"]), request["arguments"])
     with reply:
         json.dump(content, reply)
     return 0
+
+
+def serve_each() -> int:
+    """Be the child that forks: answer each request from a process of its own, on a line with how that one ended."""
+    reply = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    request = json.load(sys.stdin)
+    function = _function(request["task"])
+    for module in ("pennyweight.loading", request["module"]):
+        with contextlib.suppress(ImportError, ValueError):
+            importlib.import_module(module)
+    for arguments in request["each"]:
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of threads that don't come along: numpy sees to its own
+            process = os.fork()
+        if not process:
+            os.close(reply.fileno())  # so that the parent sees when the process that answers has ended
+            _answer_and_exit(function, arguments, writing)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            answer = pipe.read()
+        _, status = os.waitpid(process, 0)
+        print(json.dumps({"answer": answer, "status": os.waitstatus_to_exitcode(status)}), file=reply, flush=True)
+    return 0
+
+
+def _answer_and_exit(function: Callable[[JsonObject], JsonObject], arguments: JsonObject, writing: int) -> None:
+    status = 1
+    try:
+        with os.fdopen(writing, "w") as pipe:
+            json.dump(_called(function, arguments), pipe)
+        status = 0
+    except BaseException:  # noqa: BLE001  nothing may run on in this copy
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(status)  # what the parent of this copy has open isn't to be closed or flushed twice
+
+
+def _function(task: str) -> Callable[[JsonObject], JsonObject]:
+    module, _, name = task.partition(":")
+    if module.partition(".")[0].partition("_")[0] != "pennyweight":
+        raise SystemExit(f"{module} is none of ours")
+    function: Callable[[JsonObject], JsonObject] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _called(function: Callable[[JsonObject], JsonObject], arguments: JsonObject) -> JsonObject:
+    try:
+        return {"result": function(arguments)}
+    except PennyweightError as error:
+        return {"error": {"class": type(error).__name__, "message": str(error)}}

@@ -1,6 +1,7 @@
-"""Builds the targets, visits every device once, and prints what came of it.
+"""Builds the targets, starts everything that takes long on them, each thing once, and prints what came of it.
 
-A target that can't be built fails its tests and says why; nothing is skipped.
+Two threads see to it while the tests go through what is there. A target that can't be built fails its tests and says
+why; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ import numpy as np
 import pytest
 
 from pennyweight import open_bundle
-from pennyweight_benchmarks.pi import Built, build_all
+from pennyweight_benchmarks.pi import TARGETS, Built, build_all
+from pennyweight_benchmarks.pi.errors import TargetError
+from pennyweight_benchmarks.pi.memory import measure_memory
+from pi_page import SHELL, make_home, shell
 from pi_support import DEVICES, ROOT, Device, Visit, say, stopwatch, visit, workstation_answers
 from support import command
 
+Jobs = dict[str, Future[Any]]
 REPORT = pytest.StashKey[list[str]]()
 
 
@@ -47,10 +52,9 @@ def seconds(report: Callable[[str], None]) -> Iterator[dict[str, float]]:
     noted: dict[str, float] = {}
     yield noted
     report("")
-    report("seconds by the clock and of the processors:")
-    for name in noted:
-        if not name.endswith(", processors"):
-            report(f"  {name}: {noted[name]:.0f} s, {noted[f'{name}, processors']:.0f} s")
+    report("seconds by the clock, of parts of which two run at a time:")
+    for name, number in noted.items():
+        report(f"  {name}: {number:.0f} s")
 
 
 @pytest.fixture(scope="session")
@@ -73,15 +77,9 @@ def device_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundles(lab_bundle: Path, seconds: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def bundles(lab_bundle: Path, jobs: Jobs) -> dict[str, Path]:
     """Give two bundles made on this workstation: dense layers, and convolutions."""
-    from pennyweight_export import export
-    from pennyweight_train import train
-
-    with stopwatch(seconds, "train and export the convolutional bundle"):
-        # Three epochs: the kernels' rounding is looked at, not the network's accuracy.
-        cnn = train("cnn", "digits", seed=1234, epochs=3).model
-        return {"lab": lab_bundle, "cnn": export(cnn, "digits", tmp_path_factory.mktemp("cnn") / "cnn").path}
+    return {"lab": lab_bundle, "cnn": jobs["bundles"].result()}
 
 
 @pytest.fixture(scope="session")
@@ -108,32 +106,58 @@ def verdicts(bundles: dict[str, Path]) -> dict[tuple[str, str], str]:
     return {(row["artifact"], row["engine"]): row["status"] for row in rows}
 
 
-@pytest.fixture(scope="session")
-def visits(
-    targets: tuple[dict[str, Built], dict[str, str]],
-    bundles: dict[str, Path],
-    picture: Path,
-    device_wheel: Path,
-    seconds: dict[str, float],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, Visit | str]:
-    """Give what came of every device, or why it couldn't be visited."""
-    place = tmp_path_factory.mktemp("devices")
+@pytest.fixture(scope="session", autouse=True)
+def jobs(request: pytest.FixtureRequest) -> Iterator[Jobs]:
+    """Start what the chosen tests need of all that takes long, the longest first; give the futures by name.
 
-    def one(number_device: tuple[int, Device]) -> Visit | str:
-        number, device = number_device
-        if device.target not in targets[0]:
-            return f"{device.target} is left out: {targets[1][device.target]}"
-        say(f"{device.name}: doctor, verify, parity, predict, every artifact{', the tests' * device.suite}")
-        try:
-            found = visit(device, targets[0][device.target], bundles, picture, device_wheel, place / str(number))
-            say(f"{device.name}: done")
-            return found
-        except (AssertionError, subprocess.SubprocessError) as error:
-            return str(error)
+    A test waits only for its own part. A part's name is that of the fixture that gives it, and of what it is for.
+    """
+    chosen = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    wanted = {name for item in chosen for name in item.fixturenames}
+    with ThreadPoolExecutor(2) as pool:
+        yield dict(_submitted(request, wanted, pool)) if wanted & {"visited", "commanded", "machines"} else {}
+        pool.shutdown(cancel_futures=True)
 
-    with stopwatch(seconds, "run everything on the devices"), ThreadPoolExecutor(2) as pool:
-        return dict(zip((device.name for device in DEVICES), pool.map(one, enumerate(DEVICES)), strict=True))
+
+def _submitted(
+    request: pytest.FixtureRequest, wanted: set[str], pool: ThreadPoolExecutor
+) -> Iterator[tuple[str, Future[Any]]]:
+    built, left_out = request.getfixturevalue("targets")
+    seconds, wheel = request.getfixturevalue("seconds"), request.getfixturevalue("device_wheel")
+    lab, picture = request.getfixturevalue("lab_bundle"), request.getfixturevalue("picture")
+    place = request.getfixturevalue("tmp_path_factory").mktemp("jobs")
+
+    def submit(what: str, target: str, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        def work() -> Any:
+            if target not in built:
+                raise TargetError(f"{target} is left out: {left_out[target]}")
+            with stopwatch(seconds, what):
+                say(what)
+                return call(built[target], *arguments)
+
+        return pool.submit(work)
+
+    cnn = pool.submit(_convolutional_bundle, place / "cnn", seconds)
+    yield "bundles", cnn
+    if "machines" in wanted:
+        yield "machines", submit("machines of 512 MB", "arm64-debian12", measure_memory, wheel, lab, picture)
+    if "visited" in wanted:
+        for number, device in enumerate(DEVICES):
+            arguments = device, {"lab": lambda: lab, "cnn": cnn.result}, picture, wheel, place / str(number)
+            yield f"visits {device.name}", submit(device.name, device.target, visit, *arguments)
+    if "commanded" in wanted:
+        for name in TARGETS:
+            home = make_home(place / f"home-{name}", wheel, lab)
+            yield f"pages {name}", submit(f"the page's commands on {name}", name, shell, SHELL[name], home)
+
+
+def _convolutional_bundle(place: Path, seconds: dict[str, float]) -> Path:
+    from pennyweight_export import export
+    from pennyweight_train import train
+
+    with stopwatch(seconds, "train and export the convolutional bundle"):
+        # Three epochs: the kernels' rounding is looked at, not the network's accuracy.
+        return export(train("cnn", "digits", seed=1234, epochs=3).model, "digits", place).path
 
 
 @pytest.fixture(params=DEVICES, ids=lambda device: device.name)
@@ -143,9 +167,27 @@ def device(request: pytest.FixtureRequest) -> Device:
 
 
 @pytest.fixture
-def visited(device: Device, visits: dict[str, Visit | str]) -> Visit:
+def machines(jobs: Jobs) -> Any:
+    """Give what was measured on machines of 512 MB."""
+    return _outcome(jobs["machines"])
+
+
+@pytest.fixture
+def visited(device: Device, jobs: Jobs) -> Visit:
     """Give what came of a device; a device that couldn't be visited fails."""
-    found = visits[device.name]
-    if isinstance(found, str):
-        pytest.fail(found)
+    found: Visit = _outcome(jobs[f"visits {device.name}"])
     return found
+
+
+@pytest.fixture
+def commanded(target: str, jobs: Jobs) -> subprocess.CompletedProcess[str]:
+    """Give what came of the page's commands on a target."""
+    found: subprocess.CompletedProcess[str] = _outcome(jobs[f"pages {target}"])
+    return found
+
+
+def _outcome(job: Future[Any]) -> Any:
+    try:
+        return job.result()
+    except (AssertionError, TargetError, subprocess.SubprocessError) as error:
+        pytest.fail(str(error))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pennyweight.errors import EngineError, InputError
-from pennyweight.isolation import run_isolated
+from pennyweight.errors import EngineError, InputError, PennyweightError
+from pennyweight.isolation import Outcome, run_each, run_isolated
 
 TASKS = """
 import os, signal, sys, time
@@ -36,6 +36,19 @@ def fault(arguments):
 
 def leave(arguments):
     os._exit(3)
+
+def anything(arguments):
+    return globals()[arguments["do"]](arguments)
+
+def kill_the_parent(arguments):
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+def leak(arguments):
+    leaked.append(1)
+    return {"leaked": len(leaked)}
+
+leaked = []
 """
 
 
@@ -86,9 +99,6 @@ def test_only_our_own_functions_can_be_called() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_no_child_is_left_behind() -> None:
-    def children() -> set[str]:
-        return set(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split())
-
     before = children()
     with pytest.raises(EngineError):
         run_isolated("pennyweight_tasks:hang", {}, timeout=0.5)
@@ -104,3 +114,61 @@ def test_modules_in_the_working_folder_are_not_taken_for_real_ones(
         (stray / f"{name}.py").write_text("raise SystemExit('a stray module was imported')")
     monkeypatch.chdir(stray)
     assert run_isolated("pennyweight_tasks:echo", {"a": 1})["got"] == {"a": 1}
+
+
+def test_each_call_gets_what_it_would_get_alone() -> None:
+    kinds = ["echo", "refuse", "crash", "echo", "fault", "leave", "absent", "hang", "echo"]
+    each = [{"do": kind, "signal": "SIGSEGV"} for kind in kinds]
+    found = [str(one) if isinstance(one, Exception) else one["got"]["do"] for one in together(each, timeout=5)]
+    alone = []
+    for arguments in each:
+        try:
+            alone.append(run_isolated("pennyweight_tasks:anything", arguments, timeout=5)["got"]["do"])
+        except PennyweightError as error:
+            alone.append(str(error))
+    assert found == alone
+    assert found[::3] == ["echo", "echo", alone[6]]
+    assert "crashed (SIGSEGV)" in found[2]
+    assert "no answer within 5 s" in found[7]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_calls_share_a_start_and_nothing_else() -> None:
+    # 4 calls of one process would leak 4 times.
+    answers = together([{"do": "leak"}] * 4)
+    assert answers == [{"leaked": 1}] * 4
+    echoes = together([{"do": "echo"}] * 3)
+    assert len({one["pid"] for one in echoes if isinstance(one, dict)}) == 3
+
+
+def test_a_call_that_takes_its_parent_along_is_one_error() -> None:
+    first, killed, last = together([{"do": "leak"}, {"do": "kill_the_parent"}, {"do": "leak"}])
+    assert first == last == {"leaked": 1}
+    assert "crashed (SIGKILL" in str(killed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_whoever_stops_asking_leaves_nothing_behind() -> None:
+    before = children()
+    calls = run_each("pennyweight_tasks:anything", [{"do": "echo"}, {"do": "hang"}])
+    answer = next(calls)
+    assert isinstance(answer, dict)
+    del calls
+    assert children() <= before
+    assert not Path(f"/proc/{answer['pid']}").exists()
+
+
+def test_a_module_that_is_missing_is_the_calls_own_affair() -> None:
+    (answer,) = run_each("pennyweight_tasks:leak", [{}], module="pennyweight.engines.none")
+    assert answer == {"leaked": 1}
+    (refused,) = run_each("os:getcwd", [{}])
+    assert isinstance(refused, EngineError)
+    assert "none of ours" in str(refused)
+
+
+def together(each: list[dict[str, str]], timeout: float = 60.0) -> list[Outcome]:
+    return list(run_each("pennyweight_tasks:anything", each, timeout))
+
+
+def children() -> set[str]:
+    return set(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pennyweight.bundle import Bundle, open_bundle
-from pennyweight.engines import absence, is_installed
+from pennyweight.engines import absence, adapter_module, is_installed
 from pennyweight.errors import CheckFailedError, EngineMissingError, PennyweightError, UsageError
-from pennyweight.isolation import run_isolated
+from pennyweight.isolation import Outcome, run_each, run_isolated
 from pennyweight.manifest import plain_json
 from pennyweight.output import emit, progress
 from pennyweight.parity import add_tallies, sample_file, tally_from
@@ -19,7 +19,7 @@ from pennyweight.tables import text_table
 from pennyweight.verdicts import CONFIDENCE, MAX_DROP, MAX_RELATIVE_ERROR, Gates, judge
 
 from ._arguments import add_bundle, add_choice, add_threads
-from .verify import pairs
+from .verify import on_each, pairs
 
 HELP = "accuracy and agreement with the original model, with a verdict"
 EXTENSIBLE = True
@@ -124,17 +124,20 @@ def measure_rows(
     A row's "status" is the verdict, or "absent" for an engine that isn't installed; "figures" is the ``Parity`` as
     JSON or None, and "reason" says why. An engine that crashes or refuses the model fails its row.
     """
-    rows = []
-    for artifact, engine in tried:
-        row: JsonObject = {"artifact": artifact, "engine": engine, "engine_version": None, "figures": None}
-        if is_installed(engine):
+    common: JsonObject = {"bundle": str(bundle.path), "threads": threads, "max_drop": max_drop}
+    common.update(confidence=confidence, **(more or {}))
+
+    def run(engine: str, artifacts: list[str]) -> Iterator[Outcome]:
+        each = [{**common, "artifact": artifact, "engine": engine} for artifact in artifacts]
+        outcomes = _outcomes(each, adapter_module(engine), bundle, workers)
+        for artifact in artifacts:
             progress(f"parity: {artifact} on {engine}")
-            arguments: JsonObject = {"bundle": str(bundle.path), "artifact": artifact, "engine": engine}
-            arguments.update(threads=threads, max_drop=max_drop, confidence=confidence)
-            row.update(_measured({**arguments, **(more or {})}, bundle, workers))
-        else:
-            row.update(status="absent", reason=absence(engine))
-        rows.append(row)
+            yield next(outcomes)
+
+    rows = []
+    for (artifact, engine), outcome in on_each(tried, run).items():
+        row: JsonObject = {"artifact": artifact, "engine": engine, "engine_version": None, "figures": None}
+        rows.append({**row, **_figures(outcome, engine)})
     return rows
 
 
@@ -172,19 +175,28 @@ def _confidence(text: str) -> float:
     return value
 
 
-def _measured(arguments: JsonObject, bundle: Bundle, workers: int) -> JsonObject:
-    try:
-        figures = _shared(arguments, bundle, workers)
-    except PennyweightError as error:
-        return {"status": "fail", "reason": str(error)}
-    version = figures.pop("engine_version")
-    return {"status": figures["verdict"], "reason": figures["reason"], "engine_version": version, "figures": figures}
+def _figures(outcome: Outcome | None, engine: str) -> JsonObject:
+    if outcome is None:
+        return {"status": "absent", "reason": absence(engine)}
+    if isinstance(outcome, PennyweightError):
+        return {"status": "fail", "reason": str(outcome)}
+    version = outcome.pop("engine_version")
+    return {"status": outcome["verdict"], "reason": outcome["reason"], "engine_version": version, "figures": outcome}
+
+
+def _outcomes(each: list[JsonObject], module: str, bundle: Bundle, workers: int) -> Iterator[Outcome]:
+    if workers == 1:
+        yield from run_each("pennyweight.parity:parity_task", each, TIMEOUT, module)
+        return
+    for arguments in each:
+        try:
+            yield _shared(arguments, bundle, workers)
+        except PennyweightError as error:
+            yield error
 
 
 def _shared(arguments: JsonObject, bundle: Bundle, workers: int) -> JsonObject:
-    """Measure in one child, or have several count a part of the pieces each and add their tallies up."""
-    if workers == 1:
-        return run_isolated("pennyweight.parity:parity_task", arguments, TIMEOUT)
+    """Have several children count a part of the pieces each, and add their tallies up."""
     with sample_file(bundle, arguments.get("data")) as file:
         pieces = file.pieces
     workers = min(workers, pieces)

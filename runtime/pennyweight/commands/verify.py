@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Callable
 
 from pennyweight.bundle import Bundle, open_bundle
-from pennyweight.engines import absence, engines_for, is_installed
+from pennyweight.engines import absence, adapter_module, engines_for, is_installed
 from pennyweight.errors import CheckFailedError, IntegrityError, PennyweightError
-from pennyweight.isolation import run_isolated
+from pennyweight.isolation import Outcome, run_each
 from pennyweight.output import emit, notice
 from pennyweight.tables import brief, text_table
 
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
         notice(args, f"{bundle.path}: {name} isn't listed in the manifest and is never read")
     if bundle.evaluation_left_behind:
         notice(args, f"{bundle.path}: the evaluation set stayed behind when this bundle was installed")
-    rows = [_known(bundle, _row(bundle, *pair)) for pair in pairs(bundle, args.artifact, args.engine)]
+    tried = pairs(bundle, args.artifact, args.engine)
+    rows = [_known(bundle, row) for row in _rows(bundle, tried)]
     result = {
         "bundle": str(bundle.path),
         "name": bundle.manifest.name,
@@ -62,17 +64,32 @@ def pairs(bundle: Bundle, artifact: str | None, engine: str | None) -> list[tupl
     return [(spec.name, name) for spec in specs for name in engines_for(spec.format) if engine in (None, name)]
 
 
-def _row(bundle: Bundle, artifact: str, engine: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"artifact": artifact, "engine": engine}
-    if not is_installed(engine):
-        return {**row, "status": "absent", "reason": absence(engine)}
-    arguments = {"bundle": str(bundle.path), "artifact": artifact, "engine": engine}
-    try:
-        figures = run_isolated("pennyweight.golden:golden_task", arguments, TIMEOUT)
-    except PennyweightError as error:
-        return {**row, "status": "fail", "reason": str(error)}
-    reason = "" if figures["passed"] else "answers unlike the original"
-    return {**row, **figures, "status": "pass" if figures["passed"] else "fail", "reason": reason}
+def on_each(
+    tried: Sequence[tuple[str, str]], run: Callable[[str, list[str]], Iterable[Outcome]]
+) -> dict[tuple[str, str], Outcome | None]:
+    """Give what ``run(engine, artifacts)`` gives for each pair, engine by engine; None where it isn't installed."""
+    found: dict[tuple[str, str], Outcome | None] = dict.fromkeys(tried)
+    for engine in dict.fromkeys(engine for _, engine in tried):
+        if is_installed(engine):
+            artifacts = [artifact for artifact, other in tried if other == engine]
+            found.update(zip([(artifact, engine) for artifact in artifacts], run(engine, artifacts)))
+    return found
+
+
+def _rows(bundle: Bundle, tried: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    def run(engine: str, artifacts: list[str]) -> Iterable[Outcome]:
+        each = [{"bundle": str(bundle.path), "artifact": artifact, "engine": engine} for artifact in artifacts]
+        return run_each("pennyweight.golden:golden_task", each, TIMEOUT, adapter_module(engine))
+
+    for (artifact, engine), outcome in on_each(tried, run).items():
+        row: dict[str, Any] = {"artifact": artifact, "engine": engine}
+        if outcome is None:
+            yield {**row, "status": "absent", "reason": absence(engine)}
+        elif isinstance(outcome, PennyweightError):
+            yield {**row, "status": "fail", "reason": str(outcome)}
+        else:
+            reason = "" if outcome["passed"] else "answers unlike the original"
+            yield {**row, **outcome, "status": "pass" if outcome["passed"] else "fail", "reason": reason}
 
 
 def _known(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:

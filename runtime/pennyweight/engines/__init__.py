@@ -140,10 +140,15 @@ def first_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
+def adapter_module(name: str) -> str:
+    """Give the name of the module whose import imports an engine's library."""
+    return f"{__name__}.{engine_kind(name).adapter}"
+
+
 def _adapter(name: str) -> Any:
     kind = engine_kind(name)
     try:
-        return importlib.import_module(f".{kind.adapter}", __name__)
+        return importlib.import_module(adapter_module(name))
     except ImportError as error:
         if is_installed(name):
             raise EngineMissingError(
