@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-runtime test-pi check check-cost renew-cost format bench bench-proof clean
+.PHONY: demo test test-slow test-runtime test-pi test-pi-slow check check-cost renew-cost format bench bench-proof clean
 
 demo: $(STAMP)
 	$(BIN)/pennyweight demo --force -o build/digits
@@ -22,7 +22,11 @@ test-runtime: $(STAMP)
 
 # The runtime on Raspberry-Pi-class targets, emulated; builds them first where the cache doesn't have them.
 test-pi: $(STAMP)
-	$(PYTEST) -m pi --capture=sys tests/pi
+	$(PYTEST) -m "pi and not slow" --capture=sys tests/pi
+
+# What takes long on the targets: those of the runtime's tests that start a Python of their own.
+test-pi-slow: $(STAMP)
+	$(PYTEST) -m "pi and slow" --capture=sys tests/pi
 
 bench: $(STAMP)
 	$(BIN)/python -m pennyweight_benchmarks.runtime_cost -o build/bench/runtime_cost.json

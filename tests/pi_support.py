@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,9 +41,9 @@ LEFT_OUT = {
     "test_machine.py::test_a_busy_neighbour_is_named": "lists /proc, which is the target's own folder under emulation",
     "test_inputs.py::test_any_array_is_answered_rightly_or_refused": "draws so slowly that hypothesis stops it",
 }
-# A test that calls one of these starts Python: up to 9 s of the processor's time under emulation, and a device's every
-# command is run by test_devices.py.
-STARTERS = ("command", "subprocess")
+# A test that calls one of these starts Python: up to 9 s of the processor's time under emulation. test_devices.py runs
+# a device's every command; these tests are run besides by `make test-pi-slow`.
+STARTERS = ("command", "run_each", "run_isolated", "subprocess")
 
 
 class Device(NamedTuple):
@@ -75,6 +75,7 @@ DEVICES = (
         suite=False,
     ),
 )
+WITH_SUITE = tuple(device for device in DEVICES if device.suite)
 
 
 class Visit(NamedTuple):
@@ -116,7 +117,8 @@ def visit(
     # Engines print on standard output at times; what counts goes to standard output alone.
     commands = {name: run_python(python, what, folder=place) for name, what in words.items()}
     if device.suite:
-        commands["suite"] = run_suite(python, place)
+        left_out = [f"--deselect=tests/runtime/{name}" for name in (*LEFT_OUT, *starting_tests())]
+        commands["suite"] = run_suite(python, place, [*left_out, ROOT / "tests" / "runtime"])
     answers, versions = {}, {}
     for name, bundle in bundles.items():
         out = place / f"{name}.npz"
@@ -127,20 +129,24 @@ def visit(
     return Visit(commands, answers, versions)
 
 
-def run_suite(python: Path, place: Path) -> subprocess.CompletedProcess[str]:
-    """Run the runtime's tests on a device, with what they write in a folder of its own."""
-    words = ["-m", "pytest", "-m", "not slow", "-rs", "--timeout", "600", "--tb", "short"]
-    words += [f"--deselect=tests/runtime/{name}" for name in (*LEFT_OUT, *starting_tests())]
+def run_starting_tests(built: Built, device: Device, wheel: Path, place: Path) -> subprocess.CompletedProcess[str]:
+    """Run those of the runtime's tests on a device that start a Python of their own."""
+    place.mkdir()
+    python = make_environment(place / "environment", built, device.groups, [wheel], device.system)
+    return run_suite(python, place, [f"tests/runtime/{name}" for name in starting_tests()])
+
+
+def run_suite(python: Path, place: Path, which: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    """Run tests of the runtime on a device, with what they write in a folder of its own."""
+    words = ["-m", "pytest", "-m", "not slow", "-rs", "--timeout", "600", "--tb", "short", *which]
     own = {"TMPDIR": str(place), "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "found")}
-    return run_python(python, [*words, ROOT / "tests" / "runtime"], folder=place, environment=own, timeout=2400)
+    return run_python(python, words, folder=ROOT, environment=own, timeout=2400)
 
 
 def starting_tests() -> list[str]:
     """Give the tests of tests/runtime that start a Python, themselves or through what they call or take."""
     found = []
     for path in sorted((ROOT / "tests" / "runtime").glob("test_*.py")):
-        if path.name in LEFT_OUT:
-            continue
         functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
         uses = {one.name: {node.id for node in ast.walk(one) if isinstance(node, ast.Name)} for one in functions}
         for one in functions:
@@ -149,7 +155,7 @@ def starting_tests() -> list[str]:
         while more := {name for name, used in uses.items() if used & starters} - starters:
             starters |= more
         found += [f"{path.name}::{name}" for name in uses if name.startswith("test_") and name in starters]
-    return found
+    return [name for name in found if name not in LEFT_OUT and name.partition("::")[0] not in LEFT_OUT]
 
 
 def workstation_answers(bundles: dict[str, Path], place: Path) -> dict[str, dict[tuple[str, str], Array]]:

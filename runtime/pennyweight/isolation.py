@@ -109,13 +109,14 @@ def _forked(request: JsonObject, timeout: float) -> Iterator[Outcome]:
                 start, watch = noise.seek(0, os.SEEK_END), threading.Timer(timeout, stop)
                 watch.start()
                 line = child.stdout.readline()
+                status = None if line else child.wait()
                 watch.cancel()
                 noise.seek(start)
                 said = noise.read()
                 if stopped.is_set():
                     yield EngineError(f"gave no answer within {timeout:g} s and was stopped")
                     return
-                ended: JsonObject = json.loads(line) if line else {"answer": "", "status": child.wait()}
+                ended: JsonObject = json.loads(line) if line else {"answer": "", "status": status}
                 yield _caught(lambda: _answer(ended["answer"].encode(), said, ended["status"]))  # noqa: B023
                 if not line:
                     return

@@ -22,7 +22,18 @@ from pennyweight_benchmarks.pi import TARGETS, Built, build_all
 from pennyweight_benchmarks.pi.errors import TargetError
 from pennyweight_benchmarks.pi.memory import measure_memory
 from pi_page import SHELL, make_home, shell
-from pi_support import DEVICES, ROOT, Device, Visit, say, stopwatch, visit, workstation_answers
+from pi_support import (
+    DEVICES,
+    ROOT,
+    WITH_SUITE,
+    Device,
+    Visit,
+    run_starting_tests,
+    say,
+    stopwatch,
+    visit,
+    workstation_answers,
+)
 from support import command
 
 Jobs = dict[str, Future[Any]]
@@ -115,16 +126,16 @@ def jobs(request: pytest.FixtureRequest) -> Iterator[Jobs]:
     chosen = [item for item in request.session.items if isinstance(item, pytest.Function)]
     wanted = {name for item in chosen for name in item.fixturenames}
     with ThreadPoolExecutor(2) as pool:
-        yield dict(_submitted(request, wanted, pool)) if wanted & {"visited", "commanded", "machines"} else {}
+        parts = wanted & {"commanded", "machines", "restarted", "visited"}
+        yield dict(_submitted(request, parts, pool)) if parts else {}
         pool.shutdown(cancel_futures=True)
 
 
 def _submitted(
-    request: pytest.FixtureRequest, wanted: set[str], pool: ThreadPoolExecutor
+    request: pytest.FixtureRequest, parts: set[str], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[str, Future[Any]]]:
     built, left_out = request.getfixturevalue("targets")
     seconds, wheel = request.getfixturevalue("seconds"), request.getfixturevalue("device_wheel")
-    lab, picture = request.getfixturevalue("lab_bundle"), request.getfixturevalue("picture")
     place = request.getfixturevalue("tmp_path_factory").mktemp("jobs")
 
     def submit(what: str, target: str, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -137,15 +148,25 @@ def _submitted(
 
         return pool.submit(work)
 
+    if "restarted" in parts:
+        for device in WITH_SUITE:
+            home = place / f"restarted {device.name}"
+            yield (
+                f"restarted {device.name}",
+                submit(device.name, device.target, run_starting_tests, device, wheel, home),
+            )
+    if parts == {"restarted"}:
+        return
+    lab, picture = request.getfixturevalue("lab_bundle"), request.getfixturevalue("picture")
     cnn = pool.submit(_convolutional_bundle, place / "cnn", seconds)
     yield "bundles", cnn
-    if "machines" in wanted:
+    if "machines" in parts:
         yield "machines", submit("machines of 512 MB", "arm64-debian12", measure_memory, wheel, lab, picture)
-    if "visited" in wanted:
+    if "visited" in parts:
         for number, device in enumerate(DEVICES):
             arguments = device, {"lab": lambda: lab, "cnn": cnn.result}, picture, wheel, place / str(number)
             yield f"visits {device.name}", submit(device.name, device.target, visit, *arguments)
-    if "commanded" in wanted:
+    if "commanded" in parts:
         for name in TARGETS:
             home = make_home(place / f"home-{name}", wheel, lab)
             yield f"pages {name}", submit(f"the page's commands on {name}", name, shell, SHELL[name], home)
@@ -176,6 +197,13 @@ def machines(jobs: Jobs) -> Any:
 def visited(device: Device, jobs: Jobs) -> Visit:
     """Give what came of a device; a device that couldn't be visited fails."""
     found: Visit = _outcome(jobs[f"visits {device.name}"])
+    return found
+
+
+@pytest.fixture
+def restarted(device: Device, jobs: Jobs) -> subprocess.CompletedProcess[str]:
+    """Give what came of a device's tests that start a Python of their own."""
+    found: subprocess.CompletedProcess[str] = _outcome(jobs[f"restarted {device.name}"])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from pennyweight import open_bundle
 from pennyweight_benchmarks.pi import TARGETS
-from pi_support import DEVICES, LEFT_OUT, ROOT, ROWS, Device, Visit, last_line, pairs, starting_tests
+from pi_support import LEFT_OUT, ROOT, ROWS, WITH_SUITE, Device, Visit, last_line, pairs, starting_tests
 
 # The first test waits for everything that is run on the devices.
 pytestmark = [pytest.mark.pi, pytest.mark.timeout(2400)]
@@ -64,7 +65,7 @@ def test_results_are_marked_as_emulated(device: Device, visited: Visit) -> None:
             assert "emulated" in done.stderr, name
 
 
-@pytest.mark.parametrize("device", [one for one in DEVICES if one.suite], indirect=True, ids=lambda one: one.name)
+@pytest.mark.parametrize("device", WITH_SUITE, indirect=True, ids=lambda one: one.name)
 def test_the_runtimes_own_tests_pass(device: Device, visited: Visit, report: Callable[[str], None]) -> None:
     done = visited.commands["suite"]
     report(f"{device.name}: tests/runtime: {last_line(done)}")
@@ -72,6 +73,15 @@ def test_the_runtimes_own_tests_pass(device: Device, visited: Visit, report: Cal
         if line.startswith("SKIPPED"):
             report(f"  {line}")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", WITH_SUITE, indirect=True, ids=lambda one: one.name)
+def test_the_runtimes_tests_that_start_a_python_pass(
+    device: Device, restarted: subprocess.CompletedProcess[str], report: Callable[[str], None]
+) -> None:
+    report(f"{device.name}: tests/runtime, those that start a Python: {last_line(restarted)}")
+    assert restarted.returncode == 0, restarted.stdout[-6000:] + restarted.stderr[-2000:]
 
 
 def test_what_is_left_out_exists_and_is_said(report: Callable[[str], None]) -> None:
@@ -83,7 +93,7 @@ def test_what_is_left_out_exists_and_is_said(report: Callable[[str], None]) -> N
     assert "test_cli.py::test_ctrl_c_is_one_line" in starting
     assert "test_doctor.py::test_without_numpy_and_engines_it_still_runs" in starting
     assert not any("test_flips_are_counted_each_way" in name for name in starting)
-    report(f"{len(starting)} tests aren't run on targets: they start a Python of their own, for up to 9 s each there")
+    report(f"{len(starting)} tests that start a Python of their own are run on targets by `make test-pi-slow`")
 
 
 def test_answers_are_the_originals_and_the_workstations(
