@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Callable
 
 from .errors import BundleError
 from .manifest import MANIFEST_NAME, is_file_name
@@ -36,6 +36,10 @@ class Archive:
                     return member.read(limit + 1)
             except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
                 raise BundleError(f"{self._path}: {name} is damaged; copy the bundle again") from error
+
+    def reader(self, name: str, limit: int) -> Callable[[], bytes]:
+        """Give the function that does ``read``."""
+        return lambda: self.read(name, limit)
 
     def open(self, name: str) -> IO[bytes]:
         """Give a member as a file that can be searched; it is stored, so it is a part of the archive's own file."""

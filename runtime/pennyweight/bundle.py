@@ -6,14 +6,16 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Callable, Protocol
 
 from .errors import BundleError, IntegrityError, SignatureError
 from .manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from .samples import Samples, parse_samples
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from .sample_file import SampleFile
+    from .samples import Samples
 
 SUFFIX = ".pennyweight"
 GOLDEN_NAME = "golden.npz"
@@ -27,6 +29,8 @@ class _Store(Protocol):
     def names(self) -> list[str]: ...
 
     def read(self, name: str, limit: int) -> bytes: ...
+
+    def reader(self, name: str, limit: int) -> Callable[[], bytes]: ...
 
     def open(self, name: str) -> IO[bytes]: ...
 
@@ -54,15 +58,24 @@ class Bundle:
             BundleError: the bundle has no such file.
             IntegrityError: its size or SHA-256 isn't the manifest's.
         """
+        return self.reader(name)()
+
+    def reader(self, name: str) -> Callable[[], bytes]:
+        """Open a file; give the function that reads it, once, and gives its bytes. Errors as of ``read``, by either."""
         record = self.manifest.files.get(name)
         if record is None:
             raise _unlisted(self.path, name)
-        content = self._store.read(name, record.size)
-        if len(content) != record.size or hashlib.sha256(content).hexdigest() != record.sha256:
-            raise IntegrityError(
-                f"{self.path}: {name} isn't what was exported (its SHA-256 differs); copy the bundle again"
-            )
-        return content
+        read = self._store.reader(name, record.size)
+
+        def checked() -> bytes:
+            content = read()
+            if len(content) != record.size or hashlib.sha256(content).hexdigest() != record.sha256:
+                raise IntegrityError(
+                    f"{self.path}: {name} isn't what was exported (its SHA-256 differs); copy the bundle again"
+                )
+            return content
+
+        return checked
 
     def open(self, name: str) -> IO[bytes]:
         """Give a file, opened at its beginning, after all of it was hashed in pieces; errors as of ``read``.
@@ -137,6 +150,8 @@ class Bundle:
         self.signer = _signer(self.manifest_bytes, self._store, trust, self.path)
 
     def _samples(self, name: str) -> Samples:
+        from .samples import parse_samples
+
         return parse_samples(self.read(name), self.manifest, f"{self.path}: {name}")
 
 
@@ -206,13 +221,25 @@ class _Folder:
             raise BundleError(f"{self._path}: can't be read ({error.strerror}); check its permissions") from error
 
     def read(self, name: str, limit: int) -> bytes:
-        with self.open(name) as file:
-            try:
-                return file.read(limit + 1)
-            except OSError as error:
-                raise self._unreadable(name, error) from error
+        return self.reader(name, limit)()
 
-    def open(self, name: str) -> IO[bytes]:
+    def reader(self, name: str, limit: int) -> Callable[[], bytes]:
+        file = self.open(name).detach()
+
+        def read() -> bytes:
+            with file:
+                try:
+                    # One call as a rule: each more would wait for whoever imports an engine meanwhile.
+                    content = file.read(limit + 1)
+                    while len(content) < limit and (more := file.read(limit + 1 - len(content))):
+                        content += more
+                except OSError as error:
+                    raise self._unreadable(name, error) from error
+            return content
+
+        return read
+
+    def open(self, name: str) -> BufferedReader:
         place = self._path / name
         try:
             # A FIFO or device under a file's name would block or never end.

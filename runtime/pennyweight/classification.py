@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 
@@ -14,6 +13,9 @@ from .errors import EngineError
 from .inputs import admit_one
 from .manifest import InputSpec
 from .quantization import Convert
+
+if TYPE_CHECKING:
+    import threading
 
 Array = Any  # np.ndarray[Any, Any] can't be subscripted at run time on numpy 1.21
 Label = tuple[str, float]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import warnings
+from _thread import allocate_lock, start_new_thread  # threading itself would take a tenth of our start
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .bundle import Bundle, open_bundle
-from .choices import read_choice
-from .engines import ENGINES, Read, engine_version, engines_for, is_installed, open_engine
+from .engines import ENGINES, Engine, Read, engine_kind, engine_version, engines_for, is_installed, open_engine
 from .errors import BundleError, CheckFailedError, EngineError, EngineMissingError, UsageError
 from .manifest import ArtifactSpec
-from .model import Model
+
+if TYPE_CHECKING:
+    from .model import Model
 
 BARE_SUFFIXES = (".tflite", ".onnx")
 # From here on reading and hashing takes longer than starting a thread for it.
@@ -100,12 +102,14 @@ def _load_chosen(bundle: Bundle, artifact: str | None, engine: str | None, threa
                 VerdictWarning,
                 stacklevel=3,
             )
-        return Model(bundle.manifest, spec, loaded, threads, "chosen by the caller")
+        return _model(bundle, spec, loaded, threads, "chosen by the caller")
     raise missing or BundleError(f"{bundle.path}: no artifact here is for {engine}")
 
 
 def _load_remembered(bundle: Bundle, threads: int | None) -> Model | None:
     """Load what ``select`` chose, unless the choice is stale: made elsewhere, or with another engine version."""
+    from .choices import read_choice
+
     choice = read_choice(bundle)
     if choice is None:
         return None
@@ -121,7 +125,8 @@ def _load_remembered(bundle: Bundle, threads: int | None) -> Model | None:
         engine = open_engine(choice.engine, read, threads)
     except (UsageError, EngineError):
         return None
-    return Model(bundle.manifest, spec, engine, threads, f"select found it fastest on this device ({choice.measured})")
+    reason = f"select found it fastest on this device ({choice.measured})"
+    return _model(bundle, spec, engine, threads, reason)
 
 
 def _load_first_passing(bundle: Bundle, threads: int) -> Model:
@@ -134,7 +139,7 @@ def _load_first_passing(bundle: Bundle, threads: int) -> Model:
             if record is not None and record.verdict != "pass":
                 refused.append(f"{spec.name} on {name}: {record.verdict or record.reason}")
                 continue
-            model = Model(bundle.manifest, spec, open_engine(name, read, threads), threads, "")
+            model = _model(bundle, spec, open_engine(name, read, threads), threads, "")
             if record is None:
                 from .golden import require_golden
 
@@ -154,24 +159,34 @@ def _load_first_passing(bundle: Bundle, threads: int) -> Model:
     raise missing or BundleError(f"{bundle.path}: no artifact that an engine here reads")
 
 
+def _model(bundle: Bundle, spec: ArtifactSpec, engine: Engine, threads: int, reason: str) -> Model:
+    from .model import Model  # here, so that a large artifact's reading may begin before
+
+    return Model(bundle.manifest, spec, engine, threads, reason)
+
+
 def _reading(bundle: Bundle, spec: ArtifactSpec, name: str) -> Read:
     """Give what reads an artifact. A large one is read and hashed beside the import of its engine's library."""
-    kind, record = ENGINES[name], bundle.manifest.files.get(spec.name)
+    kind, record = engine_kind(name), bundle.manifest.files.get(spec.name)
     if record is None or record.size < LARGE_BYTES or kind.library in sys.modules or not is_installed(name):
         return lambda: bundle.read(spec.name)
+    read, done = bundle.reader(spec.name), allocate_lock()
     found: list[bytes | Exception] = []
 
     def work() -> None:
         try:
-            found.append(bundle.read(spec.name))
+            found.append(read())
         except Exception as error:  # noqa: BLE001  whoever waits raises it
             found.append(error)
+        finally:
+            done.release()
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    done.acquire()
+    start_new_thread(work, ())
+    from . import model  # noqa: F401  meanwhile
 
     def wait() -> bytes:
-        thread.join()
+        done.acquire()
         content = found.pop()
         if isinstance(content, Exception):
             raise content

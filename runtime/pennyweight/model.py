@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
+from _thread import allocate_lock  # threading's own Lock, without the rest of threading at a cold start
 from collections.abc import Mapping
 from typing import Any, Callable, Union, overload
 
@@ -36,7 +36,7 @@ class Model:
         self.engine = engine
         self.threads = threads
         self.reason = reason
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._inputs = {spec.name: spec for spec in manifest.inputs}
         self._outputs = {spec.name: spec for spec in manifest.outputs}
         self._wires_in = {wire.name: wire.tensor for wire in artifact.inputs}

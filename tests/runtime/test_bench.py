@@ -443,8 +443,12 @@ def test_every_verb_says_where_an_engine_has_no_wheel(verb: str, monkeypatch: py
     module = importlib.import_module(f"pennyweight.commands.{verb}")
     monkeypatch.setattr(module, "is_installed", lambda name: False)
     monkeypatch.setattr("platform.machine", lambda: "armv7l")
-    pair = (open_bundle(FIXTURE), "float32.onnx", "onnxruntime")
-    row = {"info": "_loads", "verify": "_row", "select": "_verdict"}[verb]
-    found = getattr(module, row)(*pair, *([argparse.Namespace()] if verb == "select" else []))
+    bundle, pair = open_bundle(FIXTURE), ("float32.onnx", "onnxruntime")
+    if verb == "verify":
+        (found,) = module._rows(bundle, [pair])
+    elif verb == "info":
+        found = module._loads(bundle, *pair)
+    else:
+        found = module._verdict(bundle, *pair, argparse.Namespace())
     assert "no wheel" in found["reason"]
     assert "64-bit processors" in found["reason"]

@@ -12,7 +12,7 @@ import pytest
 import pennyweight
 from pennyweight.doctor import Device, choose, diagnose, obstacle, read_device, remedy, userland
 from pennyweight.engines import ENGINES
-from support import command, one_line
+from support import FIXTURE, command, one_line
 
 PI_4 = Device(
     system="Debian GNU/Linux 12 (bookworm)",
@@ -307,7 +307,7 @@ def test_without_numpy_and_engines_it_still_runs(tmp_path: Path) -> None:
     text = bare_command(tmp_path, "doctor")
     assert "nothing works without it" in text.stdout
     assert "Traceback" not in text.stderr
-    for verb in (["info", "absent"], ["--help"]):
+    for verb in (["predict", str(FIXTURE), str(FIXTURE / "golden.npz")], ["verify", str(FIXTURE)], ["--help"]):
         assert "`pennyweight doctor` says how" in one_line(bare_command(tmp_path, *verb), 2)
 
 

@@ -26,10 +26,10 @@ TFLITE = [name for name in LIBRARIES if is_installed(name)]
 needs_onnxruntime = pytest.mark.skipif(not is_installed("onnxruntime"), reason="onnxruntime isn't installed")
 
 LOAD = """
-import sys, threading
+import sys
 import pennyweight.loading
-started, start = [], threading.Thread.start
-threading.Thread.start = lambda thread: (started.append(1), start(thread))
+started, start = [], pennyweight.loading.start_new_thread
+pennyweight.loading.start_new_thread = lambda work, words: (started.append(1), start(work, words))
 from pennyweight.errors import IntegrityError
 try:
     with pennyweight.loading.load(sys.argv[1], artifact=sys.argv[2], engine=sys.argv[3]) as model:

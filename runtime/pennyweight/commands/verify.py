@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable
 
+import numpy  # noqa: F401  where it can't be imported, that is one line here instead of one for each row
+
 from pennyweight.bundle import Bundle, open_bundle
 from pennyweight.engines import absence, adapter_module, engines_for, is_installed
 from pennyweight.errors import CheckFailedError, IntegrityError, PennyweightError
