@@ -24,7 +24,8 @@ test-runtime: $(STAMP)
 test-pi: $(STAMP)
 	$(PYTEST) -m "pi and not slow" --capture=sys tests/pi
 
-# What takes long on the targets: those of the runtime's tests that start a Python of their own.
+# What takes long on the targets: docs/raspberry-pi.md word for word, machines of 512 MB, and those of the runtime's tests
+# that start a Python of their own.
 test-pi-slow: $(STAMP)
 	$(PYTEST) -m "pi and slow" --capture=sys tests/pi
 

@@ -17,7 +17,7 @@ from pennyweight_benchmarks.pi.machine import Measured, Run
 from pennyweight_benchmarks.pi.memory import LEFT, SMALL, complaints, measure_memory, memory_table
 
 # The first test waits for its part, and that for the parts before it.
-pytestmark = [pytest.mark.pi, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.pi, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pennyweight_benchmarks.pi import TARGETS, Built, make_environment, run_pyth
 from pi_page import FRAMES, PAGE, SHELL, make_home, shell
 
 # The first test waits for its part, and that for the parts before it.
-pytestmark = [pytest.mark.pi, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.pi, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 CAMERA = "import numpy\nframe = numpy.load('frame.npy')\n"
 PICAMERA2 = f"""{CAMERA}
