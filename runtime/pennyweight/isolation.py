@@ -105,18 +105,21 @@ def _forked(request: JsonObject, timeout: float) -> Iterator[Outcome]:
         try:
             with contextlib.suppress(BrokenPipeError), child.stdin:
                 child.stdin.write(json.dumps(request).encode())
+            start = 0
             for _ in request["each"]:
-                start, watch = noise.seek(0, os.SEEK_END), threading.Timer(timeout, stop)
+                watch = threading.Timer(timeout, stop)
                 watch.start()
                 line = child.stdout.readline()
                 status = None if line else child.wait()
                 watch.cancel()
-                noise.seek(start)
-                said = noise.read()
                 if stopped.is_set():
                     yield EngineError(f"gave no answer within {timeout:g} s and was stopped")
                     return
-                ended: JsonObject = json.loads(line) if line else {"answer": "", "status": status}
+                ended: JsonObject = json.loads(line) if line else {"answer": "", "status": status, "said": None}
+                end = os.fstat(noise.fileno()).st_size if ended["said"] is None else ended["said"]
+                # Not by seek and read: the child writes where this file's one position is.
+                said = os.pread(noise.fileno(), end - start, start)
+                start = end
                 yield _caught(lambda: _answer(ended["answer"].encode(), said, ended["status"]))  # noqa: B023
                 if not line:
                     return
@@ -248,7 +251,8 @@ def serve_each() -> int:
         with os.fdopen(reading) as pipe:
             answer = pipe.read()
         _, status = os.waitpid(process, 0)
-        print(json.dumps({"answer": answer, "status": os.waitstatus_to_exitcode(status)}), file=reply, flush=True)
+        ended = {"answer": answer, "status": os.waitstatus_to_exitcode(status), "said": os.fstat(2).st_size}
+        print(json.dumps(ended), file=reply, flush=True)
     return 0
 
 
