@@ -138,7 +138,7 @@ def run_starting_tests(built: Built, device: Device, wheel: Path, place: Path) -
 
 def run_suite(python: Path, place: Path, which: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
     """Run tests of the runtime on a device, with what they write in a folder of its own."""
-    words = ["-m", "pytest", "-m", "not slow", "-rs", "--timeout", "600", "--tb", "short", *which]
+    words = ["-m", "pytest", "-m", "not slow", "-rs", "--timeout", "300", "--tb", "short", *which]
     own = {"TMPDIR": str(place), "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "found")}
     return run_python(python, words, folder=ROOT, environment=own, timeout=2400)
 

@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,7 +72,7 @@ def run_each(task: str, each: Sequence[JsonObject], timeout: float = 300.0, modu
         timeout: seconds for one call until its process is killed.
         module: what is imported ahead of the calls, if it is there.
     """
-    if sys.platform != "linux":
+    if not hasattr(os, "memfd_create"):
         yield from (_caught(lambda: run_isolated(task, arguments, timeout)) for arguments in each)  # noqa: B023
         return
     done = 0
@@ -86,14 +85,18 @@ def run_each(task: str, each: Sequence[JsonObject], timeout: float = 300.0, modu
 
 def _forked(request: JsonObject, timeout: float) -> Iterator[Outcome]:
     """Give the outcomes from one child that forks, up to the first call that takes the child itself along."""
-    with tempfile.TemporaryFile() as noise:
-        child: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-c", _CHILD.format("serve_each")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=noise,
-            start_new_session=True,  # a group of its own, so that what it forked is stopped with it
-        )
+    with os.fdopen(os.memfd_create("noise"), "rb") as noise:  # in memory, as a device may have no folder to write in
+        try:
+            child: subprocess.Popen[bytes] = subprocess.Popen(
+                [sys.executable, "-c", _CHILD.format("serve_each")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=noise,
+                start_new_session=True,  # a group of its own, so that what it forked is stopped with it
+            )
+        except OSError as error:
+            yield EngineError(f"{sys.executable} can't be run ({error.strerror})")
+            return
         assert child.stdin is not None
         assert child.stdout is not None
         stopped = threading.Event()

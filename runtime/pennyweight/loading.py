@@ -182,7 +182,10 @@ def _reading(bundle: Bundle, spec: ArtifactSpec, name: str) -> Read:
             done.release()
 
     done.acquire()
-    start_new_thread(work, ())
+    try:
+        start_new_thread(work, ())
+    except RuntimeError:  # a service may be allowed no more threads
+        return read
     from . import model  # noqa: F401  meanwhile
 
     def wait() -> bytes:

@@ -118,3 +118,13 @@ def test_what_the_reader_raises_is_not_blamed_on_the_engine(name: str) -> None:
 
     with pytest.raises(IntegrityError, match=r"^damaged$"):
         open_engine(name, read)
+
+
+@pytest.mark.parametrize("name", TFLITE)
+def test_where_no_thread_can_be_started_it_is_read_all_the_same(name: str, bundle: Path) -> None:
+    refuse = (
+        "def refuse(*words): raise RuntimeError('no more threads')\npennyweight.loading.start_new_thread = refuse\n"
+    )
+    code = LOAD.replace("from pennyweight.errors", f"{refuse}from pennyweight.errors")
+    words = [sys.executable, "-c", code, str(grown(bundle)), "float32.tflite", name]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "0 float32.tflite\n"

@@ -172,3 +172,10 @@ def together(each: list[dict[str, str]], timeout: float = 60.0) -> list[Outcome]
 
 def children() -> set[str]:
     return set(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split())
+
+
+def test_a_python_that_cannot_be_run_is_an_error_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert [str(one) for one in run_each("pennyweight_tasks:leak", [{}, {}])] == [
+        "/nowhere/python can't be run (No such file or directory)"
+    ] * 2
