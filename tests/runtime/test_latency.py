@@ -164,7 +164,8 @@ def test_calls_at_a_rate_come_at_that_rate() -> None:
     assert timing.calls == 30
     # 33 calls, three of them uncounted, are 32 periods of 10 ms apart; a late one never makes the next come early.
     assert 0.32 <= seconds < 1.5
-    assert timing.fastest == pytest.approx(100_000, rel=0.1)
+    # A core that was woken by each call starts cold; what would be wrong is any of the 10 ms that it slept.
+    assert 100_000 * 0.98 <= timing.fastest < 1_000_000
 
 
 def test_calls_that_cannot_keep_the_rate_are_counted() -> None:
