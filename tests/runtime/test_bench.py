@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -380,11 +381,13 @@ def test_a_worker_that_is_stopped_for_a_moment_shows_in_the_last_thousandth_alon
         nonlocal stops
         while not done.wait(0.1):
             for place in Path("/proc/self/task").glob("*/children"):
-                for child in map(int, place.read_text().split()):
-                    os.kill(child, signal.SIGSTOP)
-                    time.sleep(0.01)
-                    os.kill(child, signal.SIGCONT)
-                    stops += 1
+                # A thread or a child may end in between.
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    for child in map(int, place.read_text().split()):
+                        os.kill(child, signal.SIGSTOP)
+                        time.sleep(0.01)
+                        os.kill(child, signal.SIGCONT)
+                        stops += 1
 
     disturber = threading.Thread(target=disturb)
     disturber.start()
