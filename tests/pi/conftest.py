@@ -158,11 +158,11 @@ def _submitted(
     if parts == {"restarted"}:
         return
     lab, picture = request.getfixturevalue("lab_bundle"), request.getfixturevalue("picture")
-    cnn = pool.submit(_convolutional_bundle, place / "cnn", seconds)
-    yield "bundles", cnn
     if "machines" in parts:
         yield "machines", submit("machines of 512 MB", "arm64-debian12", measure_memory, wheel, lab, picture)
     if "visited" in parts:
+        cnn = pool.submit(_convolutional_bundle, place / "cnn", seconds)
+        yield "bundles", cnn
         for number, device in enumerate(DEVICES):
             arguments = device, {"lab": lambda: lab, "cnn": cnn.result}, picture, wheel, place / str(number)
             yield f"visits {device.name}", submit(device.name, device.target, visit, *arguments)
