@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from .engines import ENGINES, first_line, is_installed
@@ -237,14 +238,13 @@ def remedy(device: Device, rows: Sequence[JsonObject], package: str) -> list[str
     pip = dict.fromkeys(name for one in mends for name in one.pip)
     needs_system = device.picamera2 or any(name.startswith("python3-") for name in apt)
     new = device.managed and pip
-    home = NEW_ENVIRONMENT if new else device.prefix
+    here = quote(device.prefix)
+    home = NEW_ENVIRONMENT if new else here
     lines = []
     if new:
         apt.add("python3-venv")
         version = f"{device.python[0]}.{device.python[1]}"
-        lines.append(
-            f"{device.prefix}/bin/python{version} -m venv {'--system-site-packages ' if needs_system else ''}{home}"
-        )
+        lines.append(f"{here}/bin/python{version} -m venv {'--system-site-packages ' if needs_system else ''}{home}")
         lines.append(f"cp -r {package} {home}/lib/python{version}/site-packages/")
     elif needs_system and not device.sees_system:
         lines.append(f"sed -i 's/^{SEES_SYSTEM}.*/{SEES_SYSTEM} = true/' {home}/pyvenv.cfg")

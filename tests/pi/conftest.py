@@ -149,12 +149,9 @@ def _submitted(
         return pool.submit(work)
 
     if "restarted" in parts:
-        for device in WITH_SUITE:
-            home = place / f"restarted {device.name}"
-            yield (
-                f"restarted {device.name}",
-                submit(device.name, device.target, run_starting_tests, device, wheel, home),
-            )
+        for number, device in enumerate(WITH_SUITE):
+            how = run_starting_tests, device, wheel, place / f"restarted{number}"
+            yield f"restarted {device.name}", submit(device.name, device.target, *how)
     if parts == {"restarted"}:
         return
     lab, picture = request.getfixturevalue("lab_bundle"), request.getfixturevalue("picture")

@@ -151,10 +151,10 @@ def test_an_environment_is_used_as_it_stands() -> None:
 
 
 def test_the_camera_becomes_visible_as_the_block_says(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    device = PI_4._replace(**{**IN_VENV, "prefix": str(tmp_path / "venv"), "picamera2": True})
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "my venv"], check=True)
+    device = PI_4._replace(**{**IN_VENV, "prefix": str(tmp_path / "my venv"), "picamera2": True})
     line = remedy(device, with_row(row("onnxruntime")), "/p")[0]
-    python = tmp_path / "venv" / "bin" / "python"
+    python = tmp_path / "my venv" / "bin" / "python"
 
     def sees_system() -> bool:
         config = (python.parent.parent / "pyvenv.cfg").read_text()
@@ -252,8 +252,8 @@ def test_a_managed_python_is_seen(tmp_path: Path) -> None:
     assert not managed(tmp_path)
     (tmp_path / "EXTERNALLY-MANAGED").touch()
     assert managed(tmp_path)
-    (tmp_path / "venv").mkdir()
-    assert not managed(tmp_path / "venv"), "pip may install into a virtual environment"
+    (tmp_path / "my venv").mkdir()
+    assert not managed(tmp_path / "my venv"), "pip may install into a virtual environment"
 
 
 def test_this_machine_has_an_engine(bundle: Path) -> None:
