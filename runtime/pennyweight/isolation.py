@@ -112,9 +112,11 @@ def _forked(request: JsonObject, timeout: float) -> Iterator[Outcome]:
             for _ in request["each"]:
                 watch = threading.Timer(timeout, stop)
                 watch.start()
-                line = child.stdout.readline()
-                status = None if line else child.wait()
-                watch.cancel()
+                try:
+                    line = child.stdout.readline()
+                    status = None if line else child.wait()
+                finally:
+                    watch.cancel()  # after Ctrl-C too, as Python would wait for it
                 if stopped.is_set():
                     yield EngineError(f"gave no answer within {timeout:g} s and was stopped")
                     return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -179,3 +181,20 @@ def test_a_python_that_cannot_be_run_is_an_error_for_each(monkeypatch: pytest.Mo
     assert [str(one) for one in run_each("pennyweight_tasks:leak", [{}, {}])] == [
         "/nowhere/python can't be run (No such file or directory)"
     ] * 2
+
+
+def test_ctrl_c_ends_it_at_once() -> None:
+    code = "from pennyweight.isolation import run_each\nprint(1, flush=True)\n"
+    words = [sys.executable, "-c", f"{code}list(run_each('pennyweight_tasks:hang', [{{}}]))"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=interruptible) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        # Far below the task's own minute, and the five that a call may take.
+        _, said = process.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in said
+
+
+def interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
