@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .engines import Engine, TensorSpec, engines_for, open_engine
+from .engines._flatbuffer import tables_hold
 from .errors import BundleError, EngineError, EngineMissingError, InputError, UsageError
 from .isolation import run_isolated
 from .manifest import DTYPES, ArtifactSpec, InputSpec, Manifest, OutputSpec, Wire
@@ -31,7 +32,8 @@ def load_bare(path: Path, engine: str | None, threads: int, labels: Sequence[str
         engine: an engine's name, or None for the first installed that reads the format.
         threads: the engine's threads for one inference.
         labels: the classes' names where the one output is a row of probabilities; otherwise none.
-        trial: load and run it in a child process first, so that a crash of the engine is an EngineError here.
+        trial: load and run it in a child process first, so that a crash of the engine is an EngineError here; for
+            tflite-runtime also see that the file's tables lie in it, as what a child reads beyond them is chance.
 
     Raises:
         BundleError: the file can't be read.
@@ -41,6 +43,8 @@ def load_bare(path: Path, engine: str | None, threads: int, labels: Sequence[str
     name = _engine_name(path, engine)
     content = _read(path)
     if trial:
+        if name == "tflite-runtime" and not tables_hold(content):
+            raise EngineError(f"{path}: it is damaged, in a way that can crash {name}; export the model again")
         try:
             run_isolated(f"{__name__}:trial_task", {"path": str(path), "engine": name}, TRIAL_TIMEOUT)
         except EngineMissingError:

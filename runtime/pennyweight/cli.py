@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -33,34 +34,82 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and give its exit code: 0 done, 1 a check failed, 2 wrong use or bad input, 3 inconclusive."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return _dispatch(arguments)
-    except PennyweightError as error:
+    with _Interrupts() as interrupts:
+        try:
+            code = _dispatch(arguments)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  a user never sees a traceback
+            if not (interrupts.pressed or isinstance(error, KeyboardInterrupt)):
+                return _failed(error)
+        else:
+            if not interrupts.pressed:
+                return code
+    _complain("interrupted; nothing was left half-written")
+    return INTERRUPTED
+
+
+class _Interrupts:
+    """Knows whether Ctrl-C was pressed, as a context: an import that it stops may say ImportError instead."""
+
+    pressed = False
+
+    def __enter__(self) -> _Interrupts:
+        self._hook = sys.unraisablehook
+        # Not where a shell has Ctrl-C ignored, nor in another thread than the first.
+        self._heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        try:
+            if self._heard:
+                signal.signal(signal.SIGINT, self._press)
+                signal.signal(signal.SIGALRM, self._press)
+                sys.unraisablehook = self._swallowed
+        except ValueError:
+            self._heard = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._heard:
+            sys.unraisablehook = self._hook
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _press(self, *_: object) -> None:
+        self.pressed = True
+        raise KeyboardInterrupt
+
+    def _swallowed(self, problem: Any) -> None:
+        """Raise an interrupt again that Python dropped, in a destructor say; its consequences aren't worth a line."""
+        if not self.pressed:
+            self._hook(problem)
+        elif issubclass(problem.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+
+def _failed(error: BaseException) -> int:
+    """Say what failed, in one line, and give the exit code."""
+    if isinstance(error, PennyweightError):
         _complain(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        _complain("interrupted; nothing was left half-written")
-        return INTERRUPTED
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # The reader of our output has gone; what Python still holds must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except MemoryError:
+    if isinstance(error, MemoryError):
         _complain("out of memory; give it less data at a time or a machine with more")
         return 2
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == "numpy":
-            _complain("numpy isn't installed here; `pennyweight doctor` says how to mend that")
-            return 2
-        if os.environ.get(TRACEBACK):
-            raise
-        _complain(f"a fault of ours: {type(error).__name__}: {error}; {TRACEBACK}=1 shows where, please report it")
-        return FAULT
+    if isinstance(error, ModuleNotFoundError) and error.name == "numpy":
+        _complain("numpy isn't installed here; `pennyweight doctor` says how to mend that")
+        return 2
+    if os.environ.get(TRACEBACK):
+        raise error
+    _complain(f"a fault of ours: {type(error).__name__}: {error}; {TRACEBACK}=1 shows where, please report it")
+    return FAULT
 
 
 def run() -> NoReturn:
-    """Be the console script: leave without waiting for engines to take themselves down."""
+    """Be the console script."""
     code = main()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is left has nothing to clean up
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()

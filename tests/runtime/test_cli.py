@@ -162,6 +162,55 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+HIDDEN = {
+    # As an extension's import, which Ctrl-C stops, says.
+    "another error": """
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as error:
+        raise ImportError("initialization failed") from error""",
+    "swallowed": """
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        return 0""",
+    # Python prints and drops what a destructor raises.
+    "dropped": """
+    class Fragile:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+    del [Fragile()][0]
+    time.sleep(60)
+    return 0""",
+}
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_ctrl_c_is_one_line_whatever_it_turns_into(kind: str) -> None:
+    code = f"""import signal, time
+from pennyweight import cli
+def verb(arguments):{HIDDEN[kind]}
+signal.signal(signal.SIGINT, signal.default_int_handler)
+cli._dispatch = verb
+cli.run()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (result.returncode, result.stdout) == (130, "")
+    assert result.stderr == "pennyweight: interrupted; nothing was left half-written\n"
+
+
+def test_an_ignored_ctrl_c_stays_ignored() -> None:
+    code = f"""import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from pennyweight import cli
+assert cli.main(["info", {str(FIXTURE)!r}]) == 0
+signal.raise_signal(signal.SIGINT)
+cli.main(["--version"])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pennyweight", "bench", str(FIXTURE), "--rounds", "1", "--seconds", "0.01"]
     assert "round" not in subprocess.run(words, capture_output=True, text=True, check=False).stderr

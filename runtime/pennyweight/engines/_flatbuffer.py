@@ -1,0 +1,95 @@
+"""Whether the tables of a ``.tflite`` file lie inside it.
+
+tflite-runtime follows every offset of a file, also out of it: what it finds there is chance, and a file that was read
+well in one process crashes the next. (ai-edge-litert looks for itself.) The format is FlatBuffers'
+(https://flatbuffers.dev/internals/); the tables are those of TFLite's ``schema.fbs``, version 3, which ends with
+tflite-runtime 2.14.
+"""
+
+from __future__ import annotations
+
+from struct import calcsize, unpack_from
+
+# A table's fields in the order of their ids. A digit is a scalar of so many bytes, s a string, v4 a vector of scalars
+# of 4 bytes, [Name] a vector of tables, <Name> a union, whose type is the field before it, Name a table.
+_FIELDS = {
+    "Model": "4 [OperatorCode] [SubGraph] s [Buffer] v4 [Metadata] [SignatureDef]",
+    "OperatorCode": "1 s 4 4",
+    "SubGraph": "[Tensor] v4 v4 [Operator] s",
+    "Tensor": "v4 1 4 s Quantization 1 Sparsity v4 1 [Variant]",
+    "Quantization": "v4 v4 v4 v8 1 <Details> 4",
+    "Sparsity": "v4 v4 [Dimension]",
+    "Dimension": "1 4 1 <Segments> 1 <Segments>",
+    "Variant": "v4 1 1",
+    "Operator": "4 v4 v4 1 <Options> v1 1 v1 v4 8 8 1 <Other>",
+    "Buffer": "v1 8 8",
+    "Metadata": "s 4",
+    "SignatureDef": "[TensorMap] [TensorMap] s 4 4",
+    "TensorMap": "s 4",
+}
+# The members of a union that hold more than scalars, by their types.
+_UNIONS = {
+    "Details": {1: "v1"},
+    "Segments": {1: "v4", 2: "v2", 3: "v1"},
+    # Embedding, Reshape, Squeeze, VarHandle, Bucketize
+    "Options": {3: "4 v4 v4", 17: "v4", 30: "v4", 111: "s s", 115: "v4"},
+    "Other": {},
+}
+
+
+def tables_hold(content: bytes) -> bool:
+    """Say whether everything that a ``.tflite`` file's tables refer to lies inside the file."""
+    try:
+        _table(content, _follow(content, 0), _FIELDS["Model"])
+    except _OutsideError:
+        return False
+    return content[4:8] == b"TFL3"
+
+
+class _OutsideError(Exception):
+    pass
+
+
+def _number(content: bytes, kind: str, at: int) -> int:
+    if not 0 <= at <= len(content) - calcsize("<" + kind):
+        raise _OutsideError
+    number: int = unpack_from("<" + kind, content, at)[0]
+    return number
+
+
+def _follow(content: bytes, at: int) -> int:
+    return at + _number(content, "I", at)
+
+
+def _table(content: bytes, at: int, fields: str) -> None:
+    vtable = at - _number(content, "i", at)
+    entries = _number(content, "H", vtable)
+    if at % 4 or vtable % 2 or entries % 2 or vtable + entries > len(content):
+        raise _OutsideError
+    kinds, union = fields.split(), 0
+    for field in range((entries - 4) // 2):
+        place = _number(content, "H", vtable + 4 + 2 * field)
+        kind = kinds[field] if field < len(kinds) else "1"
+        width = int(kind) if kind.isdigit() else 4
+        if place and (at + place + width > len(content) or (at + place) % width):
+            raise _OutsideError
+        if kind == "1":
+            union = content[at + place] if place else 0
+        elif place and not kind.isdigit():
+            _value(content, _follow(content, at + place), kind, union)
+
+
+def _value(content: bytes, at: int, kind: str, union: int) -> None:
+    if kind[0] == "<":
+        _table(content, at, _UNIONS[kind[1:-1]].get(union, ""))
+    elif kind[0] in "sv[":
+        count, width = _number(content, "I", at), {"s": 1, "[": 4}.get(kind[0]) or int(kind[1])
+        # A string is followed by a NUL.
+        if at % 4 or at + 4 + count * width + (kind == "s") > len(content) or (at + 4) % width:
+            raise _OutsideError
+        if kind == "s" and content[at + 4 + count]:
+            raise _OutsideError
+        for entry in range(at + 4, at + 4 + 4 * count, 4) if kind[0] == "[" else ():
+            _table(content, _follow(content, entry), _FIELDS[kind[1:-1]])
+    else:
+        _table(content, at, _FIELDS[kind])
