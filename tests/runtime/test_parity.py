@@ -7,6 +7,7 @@ import json
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -227,14 +228,23 @@ def other_answers() -> Samples:
     return Samples(samples.inputs, {name: np.roll(outputs, 1, axis=1)}, (np.asarray(samples.labels) + 1) % 10)
 
 
-def test_ten_thousand_answers_take_well_under_a_second() -> None:
+def test_ten_thousand_answers_are_compared_without_a_loop_over_them() -> None:
     chance = np.random.default_rng(4)
     answers = chance.random((10_000, 10), np.float32)
     truth = chance.integers(0, 10, 10_000)
-    start = time.perf_counter()
-    compare_answers(answers, answers, truth, tuple("0123456789"))
-    # It takes about 5 ms; a machine of this kind under full load is ten times slower.
-    assert time.perf_counter() - start < 0.5
+    rows = [row.tolist() for row in answers]
+
+    def least(call: Callable[[], object]) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    ours = least(lambda: compare_answers(answers, answers, truth, tuple("0123456789")))
+    # Sorting each answer's ten numbers alone is what a loop in Python would do at the least, several times.
+    assert ours < 3 * least(lambda: [sorted(row) for row in rows])
 
 
 def test_the_command_prints_verdicts_and_says_what_would_decide() -> None:
