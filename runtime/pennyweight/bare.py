@@ -50,7 +50,8 @@ def load_bare(path: Path, engine: str | None, threads: int, labels: Sequence[str
         except EngineMissingError:
             raise
         except EngineError as error:
-            raise EngineError(f"{path}: {name} {error}; export the model again") from error
+            said = str(error) if str(error).startswith(name) else f"{name} {error}"
+            raise EngineError(f"{path}: {said}; export the model again") from error
         if _read(path) != content:
             raise BundleError(f"{path}: it changed while it was tried; load it again")
     loaded = open_engine(name, lambda: content, threads)

@@ -66,7 +66,8 @@ class _Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._heard:
+        heard, self._heard = self._heard, False  # from here on nothing is raised
+        if heard:
             sys.unraisablehook = self._hook
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -74,7 +75,8 @@ class _Interrupts:
 
     def _press(self, *_: object) -> None:
         self.pressed = True
-        raise KeyboardInterrupt
+        if self._heard:
+            raise KeyboardInterrupt
 
     def _swallowed(self, problem: Any) -> None:
         """Raise an interrupt again that Python dropped, in a destructor say; its consequences aren't worth a line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +21,26 @@ def test_a_whole_file_holds_and_no_part_of_it_does(path: Path) -> None:
     assert tables_hold(whole)
     for size in range(len(whole)):
         assert not tables_hold(whole[:size])
+
+
+def test_tables_that_multiply_are_refused() -> None:
+    """A vector of one subgraph many times over, whose vector is one operator as often."""
+    assert tables_hold(nested(10))
+    assert not tables_hold(nested(2000))
+
+
+def nested(count: int) -> bytes:
+    size = 4 * count
+    # The tables' layouts, at 8, 20 and 32: Model's field 2, SubGraph's field 3, and an operator without fields.
+    layouts = struct.pack("<5H2x6H2H4x", 10, 8, 0, 0, 4, 12, 8, 0, 0, 0, 4, 4, 4)
+    model = 40
+    subgraph = model + 12 + size
+    operator = subgraph + 12 + size
+    content = struct.pack("<I4s", model, b"TFL3") + layouts
+    for table, layout, target in ((model, 8, subgraph), (subgraph, 20, operator)):
+        entries = [target - (table + 12 + 4 * index) for index in range(count)]
+        content += struct.pack(f"<iII{count}I", table - layout, 4, count, *entries)
+    return content + struct.pack("<i", operator - 32)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.name))

@@ -37,10 +37,15 @@ _UNIONS = {
 }
 
 
+# So many fields are looked at: a thousand times a usual model's. Tables that share others could make it any number.
+_MOST = 3_000_000
+
+
 def tables_hold(content: bytes) -> bool:
     """Say whether everything that a ``.tflite`` file's tables refer to lies inside the file."""
+    file = _File(content)
     try:
-        _table(content, _follow(content, 0), _FIELDS["Model"])
+        file.table(file.follow(0), _FIELDS["Model"])
     except _OutsideError:
         return False
     return content[4:8] == b"TFL3"
@@ -50,46 +55,49 @@ class _OutsideError(Exception):
     pass
 
 
-def _number(content: bytes, kind: str, at: int) -> int:
-    if not 0 <= at <= len(content) - calcsize("<" + kind):
-        raise _OutsideError
-    number: int = unpack_from("<" + kind, content, at)[0]
-    return number
+class _File:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._left = _MOST
 
+    def follow(self, at: int) -> int:
+        return at + self._number("I", at)
 
-def _follow(content: bytes, at: int) -> int:
-    return at + _number(content, "I", at)
-
-
-def _table(content: bytes, at: int, fields: str) -> None:
-    vtable = at - _number(content, "i", at)
-    entries = _number(content, "H", vtable)
-    if at % 4 or vtable % 2 or entries % 2 or vtable + entries > len(content):
-        raise _OutsideError
-    kinds, union = fields.split(), 0
-    for field in range((entries - 4) // 2):
-        place = _number(content, "H", vtable + 4 + 2 * field)
-        kind = kinds[field] if field < len(kinds) else "1"
-        width = int(kind) if kind.isdigit() else 4
-        if place and (at + place + width > len(content) or (at + place) % width):
+    def table(self, at: int, fields: str) -> None:
+        vtable = at - self._number("i", at)
+        entries = self._number("H", vtable)
+        self._left -= 1 + entries // 2
+        if at % 4 or vtable % 2 or entries % 2 or vtable + entries > len(self._content) or self._left < 0:
             raise _OutsideError
-        if kind == "1":
-            union = content[at + place] if place else 0
-        elif place and not kind.isdigit():
-            _value(content, _follow(content, at + place), kind, union)
+        kinds, union = fields.split(), 0
+        for field in range((entries - 4) // 2):
+            place = self._number("H", vtable + 4 + 2 * field)
+            kind = kinds[field] if field < len(kinds) else "1"
+            width = int(kind) if kind.isdigit() else 4
+            if place and (at + place + width > len(self._content) or (at + place) % width):
+                raise _OutsideError
+            if kind == "1":
+                union = self._content[at + place] if place else 0
+            elif place and not kind.isdigit():
+                self._value(self.follow(at + place), kind, union)
 
+    def _value(self, at: int, kind: str, union: int) -> None:
+        if kind[0] == "<":
+            self.table(at, _UNIONS[kind[1:-1]].get(union, ""))
+        elif kind[0] in "sv[":
+            count, width = self._number("I", at), {"s": 1, "[": 4}.get(kind[0]) or int(kind[1])
+            # A string is followed by a NUL.
+            if at % 4 or at + 4 + count * width + (kind == "s") > len(self._content) or (at + 4) % width:
+                raise _OutsideError
+            if kind == "s" and self._content[at + 4 + count]:
+                raise _OutsideError
+            for entry in range(at + 4, at + 4 + 4 * count, 4) if kind[0] == "[" else ():
+                self.table(self.follow(entry), _FIELDS[kind[1:-1]])
+        else:
+            self.table(at, _FIELDS[kind])
 
-def _value(content: bytes, at: int, kind: str, union: int) -> None:
-    if kind[0] == "<":
-        _table(content, at, _UNIONS[kind[1:-1]].get(union, ""))
-    elif kind[0] in "sv[":
-        count, width = _number(content, "I", at), {"s": 1, "[": 4}.get(kind[0]) or int(kind[1])
-        # A string is followed by a NUL.
-        if at % 4 or at + 4 + count * width + (kind == "s") > len(content) or (at + 4) % width:
+    def _number(self, kind: str, at: int) -> int:
+        if not 0 <= at <= len(self._content) - calcsize("<" + kind):
             raise _OutsideError
-        if kind == "s" and content[at + 4 + count]:
-            raise _OutsideError
-        for entry in range(at + 4, at + 4 + 4 * count, 4) if kind[0] == "[" else ():
-            _table(content, _follow(content, entry), _FIELDS[kind[1:-1]])
-    else:
-        _table(content, at, _FIELDS[kind])
+        number: int = unpack_from("<" + kind, self._content, at)[0]
+        return number
